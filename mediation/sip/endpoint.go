@@ -1,0 +1,311 @@
+package sip
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Listener is one address that an Endpoint serves.
+type Listener struct {
+	Network string // "udp", "tcp" or "tls"
+	Addr    netip.AddrPort
+}
+
+// Config is what one side needs to signal.
+type Config struct {
+	Side      string // "pool" or "gateway": for logs
+	Listen    []Listener
+	ServerTLS *tls.Config // for tls listeners
+	ClientTLS *tls.Config // for connections that we make
+	Allow     Allow       // who may speak to this side
+	UserAgent string      // Server and User-Agent header
+	Log       *slog.Logger
+
+	// Invite is called for every valid INVITE outside a dialog, on a
+	// goroutine of the transport; it must return soon. It takes the session
+	// over: it answers it, and receives its events.
+	Invite func(*Session)
+}
+
+// Endpoint is the user agent of one side.
+type Endpoint struct {
+	cfg   Config
+	tp    *sip.TransportLayer
+	tx    *sip.TransactionLayer
+	drops Drops
+
+	closers []interface{ Close() error }
+	serving sync.WaitGroup // listeners' read loops
+	work    sync.WaitGroup // goroutines of sessions and requests under way
+
+	mu       sync.Mutex // guards the following
+	sessions map[string]*Session
+	invites  map[string]struct{} // INVITEs under way, to recognise a merged one (RFC 3261 8.2.2.2)
+	closed   bool
+}
+
+var setStackLog sync.Once
+
+// Open binds every listener of cfg. Serve starts them; Close releases them.
+// An error names the listener that could not be bound.
+func Open(cfg Config) (*Endpoint, error) {
+	e := &Endpoint{cfg: cfg, sessions: map[string]*Session{}, invites: map[string]struct{}{}}
+	stack := slog.New(stackLog{next: cfg.Log.Handler(), drops: &e.drops})
+	// sipgo's connections log through a package-wide logger; its lines are
+	// debug only and name no side.
+	setStackLog.Do(func() { sip.SetDefaultLogger(slog.New(stackLog{next: cfg.Log.Handler(), drops: new(Drops)})) })
+	e.tp = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), cfg.ClientTLS,
+		sip.WithTransportLayerLogger(stack))
+	e.tx = sip.NewTransactionLayer(e.tp,
+		sip.WithTransactionLayerLogger(stack),
+		sip.WithTransactionLayerTerminateOnConnClose(),
+		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) { e.drops.Add(DropStrayResponse) }))
+	e.tx.OnRequest(e.onRequest)
+	for _, l := range cfg.Listen {
+		if err := e.listen(l); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen on %s://%s for the %s side: %w", l.Network, l.Addr, cfg.Side, err), e.Close())
+		}
+	}
+	return e, nil
+}
+
+func (e *Endpoint) listen(l Listener) error {
+	if l.Network == "udp" {
+		pc, err := net.ListenPacket("udp", l.Addr.String())
+		if err != nil {
+			return err
+		}
+		g := &guardedPacketConn{PacketConn: pc, allow: e.cfg.Allow, drops: &e.drops}
+		e.closers = append(e.closers, pc)
+		e.serving.Go(func() { _ = e.tp.ServeUDP(g) })
+		return nil
+	}
+	inner, err := net.Listen("tcp", l.Addr.String())
+	if err != nil {
+		return err
+	}
+	if l.Network == "tls" {
+		g := newGuardedListener(inner, e.cfg.Allow, &e.drops, e.cfg.ServerTLS)
+		e.closers = append(e.closers, g)
+		e.serving.Go(func() { _ = e.tp.ServeTLS(g) })
+		return nil
+	}
+	g := newGuardedListener(inner, e.cfg.Allow, &e.drops, nil)
+	e.closers = append(e.closers, g)
+	e.serving.Go(func() { _ = e.tp.ServeTCP(g) })
+	return nil
+}
+
+// Close stops the listeners, ends transactions under way, closes connections
+// and waits for every goroutine the Endpoint started. Calls should have been
+// ended before.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	var errs []error
+	for _, c := range e.closers {
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	e.tx.Close()
+	if err := e.tp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		errs = append(errs, err)
+	}
+	e.serving.Wait()
+	e.work.Wait()
+	return errors.Join(errs...)
+}
+
+// Drops are the counters of what arrived and was not served.
+func (e *Endpoint) Drops() *Drops { return &e.drops }
+
+// Sessions is the number of sessions known, confirmed or not.
+func (e *Endpoint) Sessions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions)
+}
+
+func (e *Endpoint) add(s *Session) {
+	e.mu.Lock()
+	e.sessions[s.key] = s
+	e.mu.Unlock()
+}
+
+func (e *Endpoint) remove(s *Session) {
+	e.mu.Lock()
+	delete(e.sessions, s.key)
+	if s.mergeKey != "" {
+		delete(e.invites, s.mergeKey)
+	}
+	e.mu.Unlock()
+}
+
+func (e *Endpoint) find(callID, localTag string) *Session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sessions[dialogKey(callID, localTag)]
+}
+
+// spawn runs f on a goroutine that Close waits for. After Close it runs
+// nothing.
+func (e *Endpoint) spawn(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.work.Go(f)
+	}
+}
+
+// listenerFor is the listener whose address stands in Via and Contact toward
+// a peer on network; the first listener when none has that transport.
+func (e *Endpoint) listenerFor(network string) Listener {
+	for _, l := range e.cfg.Listen {
+		if l.Network == network {
+			return l
+		}
+	}
+	return e.cfg.Listen[0]
+}
+
+// contact is our Contact toward a peer on network.
+func (e *Endpoint) contact(network string) *sip.ContactHeader {
+	l := e.listenerFor(network)
+	uri := sip.Uri{Scheme: "sip", Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port())}
+	if l.Network != "udp" {
+		uri.UriParams.Add("transport", l.Network)
+	}
+	return &sip.ContactHeader{Address: uri}
+}
+
+// Host is this side's own host as it stands in URIs.
+func (e *Endpoint) Host() string { return hostOf(e.cfg.Listen[0].Addr.Addr()) }
+
+func hostOf(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
+}
+
+// prepare gives an outgoing request its Via, its way out and its destination
+// host:port on network.
+func (e *Endpoint) prepare(req *sip.Request, network, destination string) {
+	l := e.listenerFor(network)
+	via := &sip.ViaHeader{
+		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: strings.ToUpper(network),
+		Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port()),
+	}
+	via.Params.Add("branch", sip.GenerateBranch())
+	via.Params.Add("rport", "") // RFC 3581: answer to where it came from
+	req.PrependHeader(via)
+	if req.ContentLength() == nil {
+		req.SetBody(req.Body())
+	}
+	req.AppendHeader(sip.NewHeader("User-Agent", e.cfg.UserAgent))
+	req.SetTransport(strings.ToUpper(network))
+	req.SetDestination(destination)
+	req.Laddr = sip.Addr{IP: l.Addr.Addr().AsSlice()}
+	if network == "udp" {
+		req.Laddr.Port = int(l.Addr.Port()) // from the listening socket, so that answers find it
+	}
+}
+
+// route sets where the next in-dialog request goes: over the connection that
+// the dialog came on while it is open, else the route set or remote target
+// (RFC 3261 18.1.1 and 12.2.1.1). A target that is no peer of this side is
+// not followed: what a peer writes into Contact must not aim us at others.
+func (e *Endpoint) route(d *dialog, network, pinned string) (string, string) {
+	if network != "udp" && pinned != "" {
+		if c, err := e.tp.GetConnection(network, pinned); err == nil {
+			_, _ = c.TryClose()
+			return network, pinned
+		}
+	}
+	hop := d.nextHop()
+	network = transportOf(hop, network)
+	if addr, err := netip.ParseAddr(strings.Trim(hop.Host, "[]")); err == nil && !e.cfg.Allow(addr.Unmap()) {
+		return network, pinned
+	}
+	return network, hostPort(hop, network)
+}
+
+// request sends a non-INVITE request and calls done with its final response,
+// or with an error, on a goroutine that Close waits for. Provisional
+// responses are absorbed.
+func (e *Endpoint) request(req *sip.Request, done func(*sip.Response, error)) {
+	e.spawn(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		tx, err := e.tx.Request(ctx, req)
+		cancel()
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(finalResponse(tx))
+	})
+}
+
+func finalResponse(tx *sip.ClientTx) (*sip.Response, error) {
+	for {
+		select {
+		case res := <-tx.Responses():
+			if !res.IsProvisional() {
+				return res, nil
+			}
+		case <-tx.Done():
+			return nil, tx.Err()
+		}
+	}
+}
+
+// connectTimeout bounds name resolution, TCP and TLS set-up of an outgoing
+// request: Timer B, 64*T1 (RFC 3261 17.1.1.2).
+const connectTimeout = 32 * time.Second
+
+// Options sends OPTIONS to uri and calls done with the status code.
+func (e *Endpoint) Options(uri sip.Uri, network string, done func(code int, err error)) {
+	req := sip.NewRequest(sip.OPTIONS, uri)
+	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", Host: e.Host()}}
+	from.Params.Add("tag", newTag())
+	maxForwards := sip.MaxForwardsHeader(maxForwardsInitial)
+	callID := sip.CallIDHeader(newTag() + "@" + e.Host())
+	for _, h := range []sip.Header{
+		from, &sip.ToHeader{Address: uri}, &callID, &maxForwards,
+		&sip.CSeqHeader{SeqNo: 1, MethodName: sip.OPTIONS}, e.contact(network),
+	} {
+		req.AppendHeader(h)
+	}
+	e.prepare(req, network, hostPort(&uri, network))
+	e.request(req, func(res *sip.Response, err error) {
+		if err != nil {
+			done(0, err)
+			return
+		}
+		done(res.StatusCode, nil)
+	})
+}
+
+// newTag is 96 random bits, more than the 32 that RFC 3261 19.3 asks for.
+func newTag() string { return sip.GenerateTagN(16) }
+
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return -1
+	}
+	return n
+}

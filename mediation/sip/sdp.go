@@ -1,0 +1,235 @@
+package sip
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pion/sdp/v3"
+)
+
+// Format is one payload type of an audio stream.
+type Format struct {
+	Type  uint8
+	Name  string // encoding name as written, e.g. "PCMU"
+	Clock int    // Hz
+	Fmtp  string // a=fmtp value, "" when none
+}
+
+// Is says whether the format is that encoding; encoding names are not case
+// sensitive (RFC 4855 3).
+func (f Format) Is(name string, clock int) bool {
+	return f.Clock == clock && strings.EqualFold(f.Name, name)
+}
+
+func (f Format) String() string { return f.Name + "/" + strconv.Itoa(f.Clock) }
+
+// Audio is an audio m= line that is in use.
+type Audio struct {
+	Remote    netip.AddrPort // where its RTP is received; invalid when on hold (c=0.0.0.0)
+	RTCP      netip.AddrPort // where its RTCP is received (RFC 3605, else the next port)
+	Secure    bool           // RTP/SAVP or RTP/SAVPF
+	Proto     string         // as written
+	Formats   []Format       // in order of preference
+	Crypto    []Crypto       // usable a=crypto lines
+	HasCrypto bool           // there were a=crypto lines, usable or not
+	Direction string         // sendrecv, sendonly, recvonly, inactive
+	Ptime     int            // ms, 0 when not given
+}
+
+// Description is a parsed offer or answer.
+type Description struct {
+	Audio *Audio // the first audio line in use; nil when there is none
+	lines []mediaLine
+	index int // of Audio among the lines
+}
+
+// mediaLine is what an answer must repeat of a line that it refuses.
+type mediaLine struct {
+	media, proto string
+	formats      []string
+}
+
+// ErrSDP is in the chain of every error about a session description.
+var ErrSDP = errors.New("session description")
+
+// Bounds on what a session description may hold; more is refused before any
+// of it is looked at.
+const (
+	maxMediaLines = 16
+	maxFormats    = 64
+)
+
+// staticFormats are the payload types of RFC 3551 table 4 that need no rtpmap.
+var staticFormats = map[uint8]Format{
+	0: {0, "PCMU", 8000, ""}, 3: {3, "GSM", 8000, ""}, 4: {4, "G723", 8000, ""},
+	5: {5, "DVI4", 8000, ""}, 6: {6, "DVI4", 16000, ""}, 7: {7, "LPC", 8000, ""},
+	8: {8, "PCMA", 8000, ""}, 9: {9, "G722", 8000, ""}, 10: {10, "L16", 44100, ""},
+	11: {11, "L16", 44100, ""}, 12: {12, "QCELP", 8000, ""}, 13: {13, "CN", 8000, ""},
+	14: {14, "MPA", 90000, ""}, 15: {15, "G728", 8000, ""}, 16: {16, "DVI4", 11025, ""},
+	17: {17, "DVI4", 22050, ""}, 18: {18, "G729", 8000, ""},
+}
+
+// ParseSDP reads an offer or answer. The first audio line with a port is
+// kept; every other line is remembered only to be refused.
+func ParseSDP(body []byte) (*Description, error) {
+	var sd sdp.SessionDescription
+	if err := sd.Unmarshal(body); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSDP, err)
+	}
+	if len(sd.MediaDescriptions) > maxMediaLines {
+		return nil, fmt.Errorf("%w: more than %d m= lines", ErrSDP, maxMediaLines)
+	}
+	d := &Description{index: -1}
+	for i, m := range sd.MediaDescriptions {
+		if len(m.MediaName.Formats) > maxFormats {
+			return nil, fmt.Errorf("%w: more than %d formats in m=%s", ErrSDP, maxFormats, m.MediaName.Media)
+		}
+		proto := strings.Join(m.MediaName.Protos, "/")
+		d.lines = append(d.lines, mediaLine{m.MediaName.Media, proto, m.MediaName.Formats})
+		if d.Audio != nil || m.MediaName.Media != "audio" || m.MediaName.Port.Value == 0 || !rtpProfile(proto) {
+			continue
+		}
+		a, err := parseAudio(&sd, m, proto)
+		if err != nil {
+			return nil, err
+		}
+		d.Audio, d.index = a, i
+	}
+	return d, nil
+}
+
+func rtpProfile(proto string) bool {
+	switch proto {
+	case "RTP/AVP", "RTP/SAVP", "RTP/AVPF", "RTP/SAVPF":
+		return true
+	}
+	return false
+}
+
+func parseAudio(sd *sdp.SessionDescription, m *sdp.MediaDescription, proto string) (*Audio, error) {
+	a := &Audio{Proto: proto, Secure: strings.HasPrefix(proto, "RTP/S"), Direction: "sendrecv"}
+	addr, err := connection(sd, m)
+	if err != nil {
+		return nil, err
+	}
+	port := m.MediaName.Port.Value
+	if port < 1 || port > 65535 {
+		return nil, fmt.Errorf("%w: audio port %d", ErrSDP, port)
+	}
+	if !addr.IsUnspecified() { // c=0.0.0.0 is hold of old (RFC 3264 8.4)
+		a.Remote = netip.AddrPortFrom(addr, uint16(port))
+		if port < 65535 {
+			a.RTCP = netip.AddrPortFrom(addr, uint16(port+1))
+		}
+	}
+	rtpmap, fmtp := map[string]string{}, map[string]string{}
+	for _, at := range slices.Concat(sd.Attributes, m.Attributes) {
+		switch at.Key {
+		case "sendrecv", "sendonly", "recvonly", "inactive":
+			a.Direction = at.Key
+		case "rtpmap":
+			pt, v, _ := strings.Cut(at.Value, " ")
+			rtpmap[pt] = v
+		case "fmtp":
+			pt, v, _ := strings.Cut(at.Value, " ")
+			fmtp[pt] = v
+		case "ptime":
+			a.Ptime = max(atoi(strings.TrimSpace(at.Value)), 0)
+		case "rtcp":
+			a.setRTCP(at.Value)
+		case "crypto":
+			a.HasCrypto = true
+			if c, err := parseCrypto(at.Value); err == nil {
+				a.Crypto = append(a.Crypto, c)
+			}
+		}
+	}
+	for _, s := range m.MediaName.Formats {
+		if f, ok := parseFormat(s, rtpmap[s], fmtp[s]); ok {
+			a.Formats = append(a.Formats, f)
+		}
+	}
+	return a, nil
+}
+
+func connection(sd *sdp.SessionDescription, m *sdp.MediaDescription) (netip.Addr, error) {
+	c := m.ConnectionInformation
+	if c == nil {
+		c = sd.ConnectionInformation
+	}
+	if c == nil || c.Address == nil {
+		return netip.Addr{}, fmt.Errorf("%w: no c= line for audio", ErrSDP)
+	}
+	addr, err := netip.ParseAddr(c.Address.Address)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%w: c= line has no IP address: %q", ErrSDP, c.Address.Address)
+	}
+	if addr = addr.Unmap(); addr.IsMulticast() || addr.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%w: c= line names %s, which is no unicast address", ErrSDP, addr)
+	}
+	return addr, nil
+}
+
+// setRTCP takes a=rtcp:port [IN IP4 address] (RFC 3605 2.1).
+func (a *Audio) setRTCP(value string) {
+	fields := strings.Fields(value)
+	if len(fields) == 0 {
+		return
+	}
+	port := atoi(fields[0])
+	if port < 1 || port > 65535 || !a.Remote.IsValid() {
+		return
+	}
+	addr := a.Remote.Addr()
+	if len(fields) == 4 {
+		given, err := netip.ParseAddr(fields[3])
+		if err != nil || given.IsMulticast() || given.IsUnspecified() {
+			return
+		}
+		addr = given.Unmap()
+	}
+	a.RTCP = netip.AddrPortFrom(addr, uint16(port))
+}
+
+func parseFormat(pt, rtpmap, fmtp string) (Format, bool) {
+	n, err := strconv.ParseUint(pt, 10, 8)
+	if err != nil || n > 127 {
+		return Format{}, false
+	}
+	f, ok := staticFormats[uint8(n)]
+	if rtpmap != "" {
+		parts := strings.Split(strings.TrimSpace(rtpmap), "/")
+		if len(parts) < 2 {
+			return Format{}, false
+		}
+		if len(parts) > 2 && parts[2] != "1" {
+			return Format{}, false // more than one channel: nothing of ours
+		}
+		f, ok = Format{Name: parts[0], Clock: atoi(parts[1])}, true
+	}
+	f.Type, f.Fmtp = uint8(n), fmtp
+	return f, ok && !hasControl(f.Name)
+}
+
+// Find is the first format with that encoding.
+func (a *Audio) Find(name string, clock int) (Format, bool) {
+	for _, f := range a.Formats {
+		if f.Is(name, clock) {
+			return f, true
+		}
+	}
+	return Format{}, false
+}
+
+// Names lists the formats, for a Warning.
+func (a *Audio) Names() string {
+	names := make([]string, 0, len(a.Formats))
+	for _, f := range a.Formats {
+		names = append(names, f.String())
+	}
+	return strings.Join(names, ", ")
+}

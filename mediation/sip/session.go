@@ -1,0 +1,265 @@
+package sip
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// EventKind says what happened to a session.
+type EventKind uint8
+
+// What a session tells its owner.
+const (
+	// Progress: a provisional response above 100 to our INVITE.
+	Progress EventKind = iota
+	// Answered: the first 2xx to our INVITE. Its ACK has not been sent.
+	Answered
+	// Failed: our INVITE ended without a 2xx; Failure says how.
+	Failed
+	// Cancelled: the caller gave up before an answer; 487 has been sent.
+	Cancelled
+	// Confirmed: the ACK to our 2xx came.
+	Confirmed
+	// Unconfirmed: no ACK within 64*T1 (RFC 3261 13.3.1.4).
+	Unconfirmed
+	// Ended: the peer sent BYE; 200 has been sent.
+	Ended
+)
+
+var eventNames = [...]string{"progress", "answered", "failed", "cancelled", "confirmed", "unconfirmed", "ended"}
+
+func (k EventKind) String() string { return eventNames[k] }
+
+// Event is delivered to the session's owner.
+type Event struct {
+	Kind    EventKind
+	Session *Session
+	Code    int    // of the response, with Progress and Answered
+	Phrase  string // its reason phrase
+	SDP     []byte // body, when it is application/sdp; owned by the receiver
+	Reason  string // Reason header, with Failed, Cancelled and Ended
+	Failure *Failure
+}
+
+// State is where a session stands.
+type State uint8
+
+// The states of a session, in either role.
+const (
+	Early       State = iota // INVITE seen or sent, no final response
+	Accepted                 // 2xx sent or received, ACK outstanding
+	Established              // ACK seen or sent
+	Terminated               // nothing more will be sent but answers to stragglers
+)
+
+var stateNames = [...]string{"early", "accepted", "established", "terminated"}
+
+func (s State) String() string { return stateNames[s] }
+
+// Session is one INVITE session: a dialog and the transaction that made it.
+// Its owner calls the methods from one goroutine; the transport's goroutines
+// come in through receive. What both touch is guarded by mu.
+type Session struct {
+	ep      *Endpoint
+	key     string
+	network string       // lower case: udp, tcp, tls
+	invite  *sip.Request // as received (server) or as sent (client)
+
+	mergeKey string        // server role: entry in Endpoint.invites
+	stx      *sip.ServerTx // server role
+	ctx      *sip.ClientTx // client role
+
+	// post delivers an event to the owner; set before anything can happen.
+	// It returns false when the owner has ended.
+	post func(Event) bool
+
+	mu      sync.Mutex // guards the following
+	d       *dialog
+	state   State
+	pinned  string // remote address of the connection in use
+	byeSent bool
+	// server role
+	timer     *time.Timer   // 2xx retransmission
+	interval  time.Duration // current retransmission interval
+	accepted  time.Time     // when the 2xx was first sent
+	provision bool          // a response above 100 has been sent
+	// client role
+	wantCancel  bool // cancel as soon as a provisional response allows it
+	provisional bool // one has been received
+	cancelled   bool // CANCEL sent
+	cancelWhy   string
+	ack         *sip.Request // to send again when the 2xx comes again
+}
+
+// Network is the transport that the session uses: "udp", "tcp" or "tls".
+func (s *Session) Network() string { return s.network }
+
+// CallID is the Call-ID on this side.
+func (s *Session) CallID() string { return s.d.callID }
+
+// Invite is the INVITE as received or as sent. It must not be changed.
+func (s *Session) Invite() *sip.Request { return s.invite }
+
+// SDP is the INVITE's body, nil when it has none.
+func (s *Session) SDP() []byte { return s.invite.Body() }
+
+// State is the present state.
+func (s *Session) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Own makes post the way to the session's owner. It must be called once,
+// before the Invite callback returns (server role).
+func (s *Session) Own(post func(Event) bool) { s.post = post }
+
+// Bye ends an answered session. reason is a Reason header value, or "". The
+// session is over when Bye returns; the transaction runs on by itself.
+func (s *Session) Bye(reason string) {
+	s.mu.Lock()
+	if s.state == Early || s.state == Terminated || s.byeSent {
+		s.mu.Unlock()
+		return
+	}
+	s.byeSent = true
+	s.endLocked()
+	req := s.requestLocked(sip.BYE, 0)
+	s.mu.Unlock()
+	if reason != "" {
+		req.AppendHeader(sip.NewHeader("Reason", reason))
+	}
+	s.ep.request(req, func(res *sip.Response, err error) {
+		if err != nil {
+			s.ep.cfg.Log.Debug("BYE not answered", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
+		}
+		s.release()
+	})
+}
+
+// requestLocked builds an in-dialog request and its way out.
+func (s *Session) requestLocked(method sip.RequestMethod, seq uint32) *sip.Request {
+	req := s.d.request(method, seq)
+	network, destination := s.ep.route(s.d, s.network, s.pinned)
+	req.AppendHeader(s.ep.contact(network))
+	s.ep.prepare(req, network, destination)
+	return req
+}
+
+// endLocked stops timers and marks the session terminated.
+func (s *Session) endLocked() {
+	s.state = Terminated
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+}
+
+// release forgets the session: stragglers get 481 from now on.
+func (s *Session) release() {
+	s.ep.remove(s)
+	if s.ctx != nil {
+		s.ctx.Terminate()
+	}
+}
+
+// matches checks what the dialog's key leaves open: the peer's tag
+// (RFC 3261 12.2.2). In the client role a dialog that no response has
+// established yet has none to compare.
+func (s *Session) matches(req *sip.Request) bool {
+	tag, _ := req.From().Params.Get("tag")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.d.remoteTag == tag
+}
+
+// receive serves a request inside the dialog.
+func (s *Session) receive(req *sip.Request, tx *sip.ServerTx) {
+	if req.Method == sip.ACK {
+		s.receiveAck(req)
+		tx.Terminate()
+		return
+	}
+	s.mu.Lock()
+	verdict := s.d.receive(req.CSeq().SeqNo)
+	terminated := s.state == Terminated
+	if req.Source() != "" && verdict == seqNext {
+		s.pinned = req.Source()
+	}
+	s.mu.Unlock()
+	switch {
+	case verdict == seqStale || (verdict == seqSame && req.Method != sip.CANCEL):
+		s.ep.refuse(req, tx, &Failure{Code: 500, Local: true}) // 12.2.2
+	case req.Method == sip.BYE && terminated:
+		// Both sides hung up at once: each BYE is answered (RFC 3261 15.1.2).
+		s.ep.respond(tx, s.ok(req))
+	case req.Method == sip.BYE:
+		s.receiveBye(req, tx)
+	case terminated:
+		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
+	case req.Method == sip.OPTIONS:
+		s.ep.respond(tx, s.ep.optionsResponse(req))
+	case req.Method == sip.INVITE:
+		// The session stays as it is (RFC 3261 14.2).
+		s.ep.refuse(req, tx, &Failure{Code: 488, Warning: "the session cannot be modified", Local: true})
+	default: // CANCEL of something we do not have
+		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
+	}
+}
+
+func (s *Session) receiveBye(req *sip.Request, tx *sip.ServerTx) {
+	s.ep.respond(tx, s.ok(req))
+	s.mu.Lock()
+	early := s.state == Early
+	s.endLocked()
+	s.mu.Unlock()
+	if early && s.stx != nil {
+		// 15.1.2: a pending INVITE is answered 487 when BYE ends the early dialog.
+		s.ep.refuse(s.invite, s.stx, &Failure{Code: 487, Local: true})
+	}
+	s.post(Event{Kind: Ended, Session: s, Reason: headerValue(req, "Reason")})
+	s.release()
+}
+
+func (s *Session) ok(req *sip.Request) *sip.Response {
+	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+	res.AppendHeader(sip.NewHeader("Server", s.ep.cfg.UserAgent))
+	return res
+}
+
+// warningValue is a Warning header (RFC 3261 20.43) with the free code 399.
+func warningValue(agent, text string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	return `399 ` + agent + ` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(clean) + `"`
+}
+
+// headerValue is a header's value, "" when absent or unfit to be carried on.
+func headerValue(msg interface{ GetHeaders(string) []sip.Header }, name string) string {
+	hs := msg.GetHeaders(name)
+	if len(hs) == 0 || hasControl(hs[0].Value()) {
+		return ""
+	}
+	return hs[0].Value()
+}
+
+// sdpBody is the body of a response when it is SDP.
+func sdpBody(res *sip.Response) []byte {
+	if len(res.Body()) == 0 {
+		return nil
+	}
+	if h := res.ContentType(); h != nil {
+		mediaType, _, _ := strings.Cut(h.Value(), ";")
+		if !strings.EqualFold(strings.TrimSpace(mediaType), "application/sdp") {
+			return nil
+		}
+	}
+	return res.Body()
+}

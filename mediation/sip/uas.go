@@ -1,0 +1,176 @@
+package sip
+
+import (
+	"errors"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Timers of RFC 3261 section 17, table 4.
+const (
+	timerT1 = 500 * time.Millisecond // round trip estimate
+	timerT2 = 4 * time.Second        // longest retransmission interval
+	// ackTimeout is how long an answered call waits for its ACK: 64*T1 (13.3.1.4).
+	ackTimeout = 64 * timerT1
+)
+
+// newServerSession is the session of an INVITE received. It answers 100 at
+// once, so that the caller stops retransmitting whatever the other side does.
+func newServerSession(e *Endpoint, d *dialog, req *sip.Request, tx *sip.ServerTx) *Session {
+	s := &Session{
+		ep: e, d: d, key: d.key(), invite: req, stx: tx,
+		network: sip.NetworkToLower(req.Transport()), pinned: req.Source(),
+		post: func(Event) bool { return false },
+	}
+	_ = tx.Respond(sip.NewResponseFromRequest(req, 100, "Trying", nil))
+	tx.OnCancel(func(cancel *sip.Request) {
+		// The transaction's lock is held here: the owner, who may be sending
+		// on it, is told from another goroutine.
+		reason := headerValue(cancel, "Reason")
+		e.spawn(func() { s.cancelled487(reason) })
+	})
+	tx.OnTerminate(func(_ string, err error) {
+		if errors.Is(err, sip.ErrTransactionTransport) {
+			e.spawn(func() { s.cancelled487("") })
+		}
+	})
+	e.spawn(s.drainAcks)
+	return s
+}
+
+// drainAcks takes ACKs that the transaction matched: those of our failures,
+// and of a 2xx when the peer reuses the INVITE's branch against 13.2.2.4.
+func (s *Session) drainAcks() {
+	for {
+		select {
+		case ack := <-s.stx.Acks():
+			s.receiveAck(ack)
+		case <-s.stx.Done():
+			return
+		}
+	}
+}
+
+// cancelled487 ends an early session whose caller went away.
+func (s *Session) cancelled487(reason string) {
+	s.mu.Lock()
+	if s.state != Early {
+		s.mu.Unlock()
+		return
+	}
+	s.endLocked()
+	s.mu.Unlock()
+	s.post(Event{Kind: Cancelled, Session: s, Reason: reason})
+	s.release()
+}
+
+// Provisional sends a 101-199 response, with a body when sdp is not nil.
+func (s *Session) Provisional(code int, phrase string, sdp []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != Early {
+		return
+	}
+	s.provision = true
+	res := s.responseLocked(code, phrase, sdp)
+	if err := s.stx.Respond(res); err != nil {
+		s.ep.cfg.Log.Debug("provisional response not sent", "side", s.ep.cfg.Side, "err", err)
+	}
+}
+
+// Accept answers the call with 200 and sdp, and sends the 200 again until its
+// ACK comes, at T1 doubling to T2 on every transport (RFC 3261 13.3.1.4).
+func (s *Session) Accept(sdp []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != Early {
+		return errSessionOver
+	}
+	res := s.responseLocked(200, "OK", sdp)
+	s.state = Accepted
+	s.accepted = time.Now()
+	s.interval = timerT1
+	s.timer = time.AfterFunc(s.interval, func() { s.resend(res) })
+	if err := s.stx.Respond(res); err != nil {
+		s.endLocked()
+		s.ep.spawn(s.release)
+		return err
+	}
+	return nil
+}
+
+var errSessionOver = errors.New("the session is over")
+
+func (s *Session) resend(res *sip.Response) {
+	s.mu.Lock()
+	if s.state != Accepted {
+		s.mu.Unlock()
+		return
+	}
+	if time.Since(s.accepted) >= ackTimeout {
+		s.mu.Unlock()
+		s.ep.spawn(func() { s.post(Event{Kind: Unconfirmed, Session: s}) })
+		return
+	}
+	s.interval = min(2*s.interval, timerT2)
+	s.timer.Reset(s.interval)
+	s.mu.Unlock()
+	_ = s.stx.Respond(res)
+}
+
+// responseLocked is a dialog-making response to the INVITE.
+func (s *Session) responseLocked(code int, phrase string, sdp []byte) *sip.Response {
+	if phrase == "" {
+		phrase = phraseOf(code)
+	}
+	res := sip.NewResponseFromRequest(s.invite, code, phrase, nil)
+	res.AppendHeader(s.ep.contact(s.network))
+	res.AppendHeader(sip.NewHeader("Allow", allowValue))
+	res.AppendHeader(sip.NewHeader("Server", s.ep.cfg.UserAgent))
+	if sdp != nil {
+		contentType := sip.ContentTypeHeader("application/sdp")
+		res.AppendHeader(&contentType)
+		res.SetBody(sdp)
+	}
+	return res
+}
+
+// Reject ends the session with a final response that is not a success.
+func (s *Session) Reject(f *Failure) {
+	s.mu.Lock()
+	if s.state != Early {
+		s.mu.Unlock()
+		return
+	}
+	s.endLocked()
+	s.mu.Unlock()
+	s.ep.refuse(s.invite, s.stx, f)
+	s.release()
+}
+
+// receiveAck takes the ACK of our 2xx.
+func (s *Session) receiveAck(ack *sip.Request) {
+	s.mu.Lock()
+	if s.stx == nil || ack.CSeq().SeqNo != s.invite.CSeq().SeqNo {
+		s.mu.Unlock()
+		s.ep.drops.Add(DropStaleAck)
+		return
+	}
+	if s.state != Accepted {
+		s.mu.Unlock()
+		return // again, or of a failure
+	}
+	s.state = Established
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	s.mu.Unlock()
+	if s.network != "udp" {
+		// Nothing can be retransmitted on a stream: the transaction has done
+		// its work (RFC 6026 keeps it only for retransmissions).
+		s.stx.Terminate()
+	}
+	s.post(Event{Kind: Confirmed, Session: s})
+}

@@ -1,0 +1,199 @@
+package sip
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// Methods that this user agent serves; the value of Allow.
+var allowedMethods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"}
+
+var allowValue = strings.Join(allowedMethods, ", ")
+
+// knownMethods have a definition in an RFC but are not served: they get 405;
+// anything else gets 501 (RFC 3261 8.2.1 and 21.5.2).
+var knownMethods = map[sip.RequestMethod]bool{
+	"REGISTER": true, "SUBSCRIBE": true, "NOTIFY": true, "REFER": true, "INFO": true,
+	"MESSAGE": true, "PRACK": true, "UPDATE": true, "PUBLISH": true,
+}
+
+// Failure is a final response that is not a success, made here or carried
+// across from the other side.
+type Failure struct {
+	Code    int    // 300-699
+	Phrase  string // reason phrase; "" takes the one of RFC 3261
+	Warning string // text of a Warning header, code 399 (RFC 3261 20.43); "" sends none
+	Reason  string // Reason header value (RFC 3326); "" sends none
+	// Headers are further headers the code calls for: Unsupported, Accept,
+	// Retry-After.
+	Headers []Header
+	// Local is true when no peer sent this: timeouts, transport errors, our
+	// own refusals.
+	Local bool
+}
+
+// Header is a name and a value.
+type Header struct{ Name, Value string }
+
+func (f *Failure) Error() string { return fmt.Sprintf("%d %s", f.Code, f.phrase()) }
+
+func (f *Failure) phrase() string {
+	if f.Phrase != "" {
+		return f.Phrase
+	}
+	return phraseOf(f.Code)
+}
+
+// phrases are the default reason phrases of the codes that we make (RFC 3261 21).
+var phrases = map[int]string{
+	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK",
+	400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 408: "Request Timeout",
+	415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension",
+	481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",
+	487: "Request Terminated", 488: "Not Acceptable Here", 491: "Request Pending",
+	500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway",
+	503: "Service Unavailable", 504: "Server Time-out", 505: "Version Not Supported",
+}
+
+func phraseOf(code int) string {
+	if p, ok := phrases[code]; ok {
+		return p
+	}
+	switch code / 100 {
+	case 1:
+		return "Session Progress"
+	case 3:
+		return "Redirection"
+	case 4:
+		return "Request Failure"
+	case 5:
+		return "Server Failure"
+	default:
+		return "Global Failure"
+	}
+}
+
+// validate is RFC 3261 8.2 in its order, for every request in or outside a
+// dialog. It returns nil when the request can be served.
+func validate(req *sip.Request) *Failure {
+	if f := checkForm(req); f != nil {
+		return f
+	}
+	if !methodAllowed(req.Method) {
+		f := &Failure{Code: 501, Local: true, Headers: []Header{{"Allow", allowValue}}}
+		if knownMethods[req.Method] {
+			f.Code = 405
+		}
+		return f
+	}
+	switch req.Recipient.Scheme {
+	case "sip", "sips", "tel":
+	default:
+		return &Failure{Code: 416, Local: true}
+	}
+	if mf := req.MaxForwards(); mf != nil && mf.Val() == 0 && req.Method == sip.INVITE {
+		return &Failure{Code: 483, Local: true}
+	}
+	if req.Method == sip.ACK || req.Method == sip.CANCEL {
+		return nil // RFC 3261 8.2.2.3: Require is ignored in these
+	}
+	if require := tokens(req, "Require"); len(require) > 0 {
+		// None of the extensions is served yet, so every tag is unsupported.
+		return &Failure{Code: 420, Local: true, Headers: []Header{{"Unsupported", strings.Join(require, ", ")}}}
+	}
+	return checkBody(req)
+}
+
+// checkForm is what must be there before a header can be trusted at all.
+func checkForm(req *sip.Request) *Failure {
+	bad := func(why string) *Failure { return &Failure{Code: 400, Warning: why, Local: true} }
+	if !strings.EqualFold(req.SipVersion, "SIP/2.0") {
+		return &Failure{Code: 505, Local: true}
+	}
+	for _, name := range []string{"From", "To", "Call-ID", "CSeq"} {
+		switch n := len(req.GetHeaders(name)); {
+		case n == 0:
+			return bad("missing " + name + " header")
+		case n > 1:
+			return bad("more than one " + name + " header")
+		}
+	}
+	if req.Via() == nil {
+		return bad("missing Via header")
+	}
+	from, to, cseq := req.From(), req.To(), req.CSeq()
+	if from == nil || to == nil || cseq == nil || req.CallID() == nil {
+		return bad("unreadable From, To, Call-ID or CSeq header")
+	}
+	if tag, ok := from.Params.Get("tag"); !ok || tag == "" {
+		return bad("From header has no tag")
+	}
+	if cseq.MethodName != req.Method {
+		return bad("CSeq method is not the request's method")
+	}
+	for _, s := range []string{
+		req.Recipient.String(), from.Value(), to.Value(), req.CallID().Value(),
+	} {
+		if hasControl(s) {
+			return bad("control character in a header")
+		}
+	}
+	if strings.ContainsAny(req.Recipient.String(), "<> ") {
+		return bad("Request-URI is enclosed in brackets or has spaces")
+	}
+	if len(req.Recipient.Headers) > 0 {
+		return bad("Request-URI has headers") // RFC 3261 19.1.1, table 1
+	}
+	return nil
+}
+
+func checkBody(req *sip.Request) *Failure {
+	if len(req.Body()) == 0 || req.Method != sip.INVITE {
+		return nil
+	}
+	contentType := ""
+	if h := req.ContentType(); h != nil {
+		contentType = h.Value()
+	}
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	encoding := req.GetHeader("Content-Encoding")
+	if !strings.EqualFold(strings.TrimSpace(mediaType), "application/sdp") ||
+		(encoding != nil && !strings.EqualFold(encoding.Value(), "identity")) {
+		return &Failure{Code: 415, Local: true, Headers: []Header{{"Accept", "application/sdp"}, {"Accept-Encoding", "identity"}}}
+	}
+	return nil
+}
+
+func methodAllowed(m sip.RequestMethod) bool {
+	switch m {
+	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS:
+		return true
+	}
+	return false
+}
+
+// tokens are the comma-separated tokens of all headers of that name.
+func tokens(msg sip.Message, name string) []string {
+	var out []string
+	for _, h := range msg.GetHeaders(name) {
+		for t := range strings.SplitSeq(h.Value(), ",") {
+			if t = strings.TrimSpace(t); t != "" {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// hasControl finds what must never be copied into another message: a bare CR
+// or LF ends a header for a lenient reader.
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 && s[i] != '\t' || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
+}
