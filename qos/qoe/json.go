@@ -1,6 +1,7 @@
 package qoe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,7 +45,7 @@ type encoder struct {
 func (e *encoder) record(r *Record) {
 	e.open('{')
 	e.key("version")
-	e.integer(int64(r.Version))
+	e.integer(int64(cmp.Or(r.Version, Version)))
 	e.text("id", r.ID)
 	e.text("direction", r.Direction)
 	e.key("call_ids")

@@ -29,8 +29,8 @@ const (
 // The zero value of a field means unknown and is written as null. A Record holds no reference to live state; who
 // hands it to a sink gives it away and must not change it afterwards.
 type Record struct {
-	Version   int    `json:"version"`
-	ID        string `json:"id"` // unique to this call on every machine
+	Version   int    `json:"version"` // zero is written as Version
+	ID        string `json:"id"`      // unique to this call on every machine
 	Direction string `json:"direction"`
 
 	CallIDs map[string]string `json:"call_ids"` // SIP Call-ID by side
