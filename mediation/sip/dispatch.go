@@ -110,7 +110,7 @@ func (e *Endpoint) refuse(req *sip.Request, tx *sip.ServerTx, f *Failure) {
 }
 
 func (e *Endpoint) failureResponse(req *sip.Request, f *Failure) *sip.Response {
-	res := sip.NewResponseFromRequest(req, f.Code, f.phrase(), nil)
+	res := sip.NewResponseFromRequest(req, f.Code, f.PhraseText(), nil)
 	for _, h := range f.Headers {
 		res.AppendHeader(sip.NewHeader(h.Name, h.Value))
 	}

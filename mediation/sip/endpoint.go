@@ -46,7 +46,8 @@ type Endpoint struct {
 	drops Drops
 
 	closers []interface{ Close() error }
-	serving sync.WaitGroup // listeners' read loops
+	loops   []func()       // the listeners' read loops, started by Serve
+	serving sync.WaitGroup // those loops
 	work    sync.WaitGroup // goroutines of sessions and requests under way
 
 	mu       sync.Mutex // guards the following
@@ -88,7 +89,7 @@ func (e *Endpoint) listen(l Listener) error {
 		}
 		g := &guardedPacketConn{PacketConn: pc, allow: e.cfg.Allow, drops: &e.drops}
 		e.closers = append(e.closers, pc)
-		e.serving.Go(func() { _ = e.tp.ServeUDP(g) })
+		e.loops = append(e.loops, func() { _ = e.tp.ServeUDP(g) })
 		return nil
 	}
 	inner, err := net.Listen("tcp", l.Addr.String())
@@ -98,13 +99,20 @@ func (e *Endpoint) listen(l Listener) error {
 	if l.Network == "tls" {
 		g := newGuardedListener(inner, e.cfg.Allow, &e.drops, e.cfg.ServerTLS)
 		e.closers = append(e.closers, g)
-		e.serving.Go(func() { _ = e.tp.ServeTLS(g) })
+		e.loops = append(e.loops, func() { _ = e.tp.ServeTLS(g) })
 		return nil
 	}
 	g := newGuardedListener(inner, e.cfg.Allow, &e.drops, nil)
 	e.closers = append(e.closers, g)
-	e.serving.Go(func() { _ = e.tp.ServeTCP(g) })
+	e.loops = append(e.loops, func() { _ = e.tp.ServeTCP(g) })
 	return nil
+}
+
+// Serve starts reading from the listeners. It is called once, and returns.
+func (e *Endpoint) Serve() {
+	for _, loop := range e.loops {
+		e.serving.Go(loop)
+	}
 }
 
 // Close stops the listeners, ends transactions under way, closes connections
@@ -127,6 +135,17 @@ func (e *Endpoint) Close() error {
 	e.serving.Wait()
 	e.work.Wait()
 	return errors.Join(errs...)
+}
+
+// Drain waits until nothing is under way any more, or ctx ends. Calls must
+// have been ended; their BYEs are what it waits for.
+func (e *Endpoint) Drain(ctx context.Context) {
+	idle := make(chan struct{})
+	go func() { e.work.Wait(); close(idle) }() // ends with Close at the latest, which waits for the same
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
 }
 
 // Drops are the counters of what arrived and was not served.

@@ -1,14 +1,13 @@
 package sip
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pion/sdp/v3"
 )
 
 // Format is one payload type of an audio stream.
@@ -76,28 +75,28 @@ var staticFormats = map[uint8]Format{
 // ParseSDP reads an offer or answer. The first audio line with a port is
 // kept; every other line is remembered only to be refused.
 func ParseSDP(body []byte) (*Description, error) {
-	var sd sdp.SessionDescription
-	if err := sd.Unmarshal(body); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSDP, err)
+	sections, err := splitSDP(body)
+	if err != nil {
+		return nil, err
 	}
-	if len(sd.MediaDescriptions) > maxMediaLines {
+	session, media := &sections[0], sections[1:]
+	if len(media) > maxMediaLines {
 		return nil, fmt.Errorf("%w: more than %d m= lines", ErrSDP, maxMediaLines)
 	}
 	d := &Description{index: -1}
-	for i, m := range sd.MediaDescriptions {
-		if len(m.MediaName.Formats) > maxFormats {
-			return nil, fmt.Errorf("%w: more than %d formats in m=%s", ErrSDP, maxFormats, m.MediaName.Media)
+	for i := range media {
+		m := &media[i]
+		if len(m.formats) > maxFormats {
+			return nil, fmt.Errorf("%w: more than %d formats in m=%s", ErrSDP, maxFormats, m.media)
 		}
-		proto := strings.Join(m.MediaName.Protos, "/")
-		d.lines = append(d.lines, mediaLine{m.MediaName.Media, proto, m.MediaName.Formats})
-		if d.Audio != nil || m.MediaName.Media != "audio" || m.MediaName.Port.Value == 0 || !rtpProfile(proto) {
+		d.lines = append(d.lines, mediaLine{m.media, m.proto, m.formats})
+		if d.Audio != nil || m.media != "audio" || m.port == 0 || !rtpProfile(m.proto) {
 			continue
 		}
-		a, err := parseAudio(&sd, m, proto)
-		if err != nil {
+		if d.Audio, err = parseAudio(session, m); err != nil {
 			return nil, err
 		}
-		d.Audio, d.index = a, i
+		d.index = i
 	}
 	return d, nil
 }
@@ -110,45 +109,41 @@ func rtpProfile(proto string) bool {
 	return false
 }
 
-func parseAudio(sd *sdp.SessionDescription, m *sdp.MediaDescription, proto string) (*Audio, error) {
-	a := &Audio{Proto: proto, Secure: strings.HasPrefix(proto, "RTP/S"), Direction: "sendrecv"}
-	addr, err := connection(sd, m)
+func parseAudio(session, m *section) (*Audio, error) {
+	a := &Audio{Proto: m.proto, Secure: strings.HasPrefix(m.proto, "RTP/S"), Direction: "sendrecv"}
+	addr, err := connection(cmp.Or(m.connection, session.connection))
 	if err != nil {
 		return nil, err
 	}
-	port := m.MediaName.Port.Value
-	if port < 1 || port > 65535 {
-		return nil, fmt.Errorf("%w: audio port %d", ErrSDP, port)
-	}
 	if !addr.IsUnspecified() { // c=0.0.0.0 is hold of old (RFC 3264 8.4)
-		a.Remote = netip.AddrPortFrom(addr, uint16(port))
-		if port < 65535 {
-			a.RTCP = netip.AddrPortFrom(addr, uint16(port+1))
+		a.Remote = netip.AddrPortFrom(addr, uint16(m.port))
+		if m.port < 65535 {
+			a.RTCP = netip.AddrPortFrom(addr, uint16(m.port+1))
 		}
 	}
 	rtpmap, fmtp := map[string]string{}, map[string]string{}
-	for _, at := range slices.Concat(sd.Attributes, m.Attributes) {
-		switch at.Key {
+	for _, at := range slices.Concat(session.attributes, m.attributes) {
+		switch at.key {
 		case "sendrecv", "sendonly", "recvonly", "inactive":
-			a.Direction = at.Key
+			a.Direction = at.key
 		case "rtpmap":
-			pt, v, _ := strings.Cut(at.Value, " ")
+			pt, v, _ := strings.Cut(at.value, " ")
 			rtpmap[pt] = v
 		case "fmtp":
-			pt, v, _ := strings.Cut(at.Value, " ")
+			pt, v, _ := strings.Cut(at.value, " ")
 			fmtp[pt] = v
 		case "ptime":
-			a.Ptime = max(atoi(strings.TrimSpace(at.Value)), 0)
+			a.Ptime = max(atoi(strings.TrimSpace(at.value)), 0)
 		case "rtcp":
-			a.setRTCP(at.Value)
+			a.setRTCP(at.value)
 		case "crypto":
 			a.HasCrypto = true
-			if c, err := parseCrypto(at.Value); err == nil {
+			if c, err := parseCrypto(at.value); err == nil {
 				a.Crypto = append(a.Crypto, c)
 			}
 		}
 	}
-	for _, s := range m.MediaName.Formats {
+	for _, s := range m.formats {
 		if f, ok := parseFormat(s, rtpmap[s], fmtp[s]); ok {
 			a.Formats = append(a.Formats, f)
 		}
@@ -156,17 +151,15 @@ func parseAudio(sd *sdp.SessionDescription, m *sdp.MediaDescription, proto strin
 	return a, nil
 }
 
-func connection(sd *sdp.SessionDescription, m *sdp.MediaDescription) (netip.Addr, error) {
-	c := m.ConnectionInformation
-	if c == nil {
-		c = sd.ConnectionInformation
+// connection reads the address of a c= line: IN IP4 address[/ttl] (RFC 8866 5.7).
+func connection(value string) (netip.Addr, error) {
+	fields := strings.Fields(value)
+	if len(fields) != 3 || fields[0] != "IN" {
+		return netip.Addr{}, fmt.Errorf("%w: no usable c= line for audio", ErrSDP)
 	}
-	if c == nil || c.Address == nil {
-		return netip.Addr{}, fmt.Errorf("%w: no c= line for audio", ErrSDP)
-	}
-	addr, err := netip.ParseAddr(c.Address.Address)
+	addr, err := netip.ParseAddr(fields[2])
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%w: c= line has no IP address: %q", ErrSDP, c.Address.Address)
+		return netip.Addr{}, fmt.Errorf("%w: c= line has no unicast IP address: %q", ErrSDP, fields[2])
 	}
 	if addr = addr.Unmap(); addr.IsMulticast() || addr.Zone() != "" {
 		return netip.Addr{}, fmt.Errorf("%w: c= line names %s, which is no unicast address", ErrSDP, addr)

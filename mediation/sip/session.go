@@ -81,6 +81,10 @@ type Session struct {
 	state   State
 	pinned  string // remote address of the connection in use
 	byeSent bool
+	// byeWaits: the owner said Bye before the ACK came; it goes out then, or
+	// when the ACK is given up (RFC 3261 15).
+	byeWaits  bool
+	byeReason string
 	// server role
 	timer     *time.Timer   // 2xx retransmission
 	interval  time.Duration // current retransmission interval
@@ -118,10 +122,26 @@ func (s *Session) State() State {
 func (s *Session) Own(post func(Event) bool) { s.post = post }
 
 // Bye ends an answered session. reason is a Reason header value, or "". The
-// session is over when Bye returns; the transaction runs on by itself.
+// owner is done with the session when Bye returns: what is still to be said
+// on the wire is said without it.
 func (s *Session) Bye(reason string) {
 	s.mu.Lock()
 	if s.state == Early || s.state == Terminated || s.byeSent {
+		s.mu.Unlock()
+		return
+	}
+	if s.stx != nil && s.state == Accepted {
+		s.byeWaits, s.byeReason = true, reason
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	s.sendBye(reason)
+}
+
+func (s *Session) sendBye(reason string) {
+	s.mu.Lock()
+	if s.state == Terminated || s.byeSent {
 		s.mu.Unlock()
 		return
 	}
@@ -136,7 +156,7 @@ func (s *Session) Bye(reason string) {
 		if err != nil {
 			s.ep.cfg.Log.Debug("BYE not answered", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
 		}
-		s.release()
+		s.finish()
 	})
 }
 
@@ -158,11 +178,15 @@ func (s *Session) endLocked() {
 	}
 }
 
-// release forgets the session: stragglers get 481 from now on.
-func (s *Session) release() {
+// finish forgets an answered session and its INVITE transaction, which is
+// kept after a 2xx only for retransmissions that no longer matter.
+func (s *Session) finish() {
 	s.ep.remove(s)
 	if s.ctx != nil {
 		s.ctx.Terminate()
+	}
+	if s.stx != nil {
+		s.stx.Terminate()
 	}
 }
 
@@ -221,7 +245,11 @@ func (s *Session) receiveBye(req *sip.Request, tx *sip.ServerTx) {
 		s.ep.refuse(s.invite, s.stx, &Failure{Code: 487, Local: true})
 	}
 	s.post(Event{Kind: Ended, Session: s, Reason: headerValue(req, "Reason")})
-	s.release()
+	if early {
+		s.ep.remove(s)
+		return
+	}
+	s.finish()
 }
 
 func (s *Session) ok(req *sip.Request) *sip.Response {

@@ -62,7 +62,7 @@ func (s *Session) cancelled487(reason string) {
 	s.endLocked()
 	s.mu.Unlock()
 	s.post(Event{Kind: Cancelled, Session: s, Reason: reason})
-	s.release()
+	s.ep.remove(s)
 }
 
 // Provisional sends a 101-199 response, with a body when sdp is not nil.
@@ -85,7 +85,7 @@ func (s *Session) Accept(sdp []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != Early {
-		return errSessionOver
+		return ErrSessionOver
 	}
 	res := s.responseLocked(200, "OK", sdp)
 	s.state = Accepted
@@ -94,13 +94,14 @@ func (s *Session) Accept(sdp []byte) error {
 	s.timer = time.AfterFunc(s.interval, func() { s.resend(res) })
 	if err := s.stx.Respond(res); err != nil {
 		s.endLocked()
-		s.ep.spawn(s.release)
+		s.ep.spawn(s.finish)
 		return err
 	}
 	return nil
 }
 
-var errSessionOver = errors.New("the session is over")
+// ErrSessionOver: the session ended before it could be accepted.
+var ErrSessionOver = errors.New("the session is over")
 
 func (s *Session) resend(res *sip.Response) {
 	s.mu.Lock()
@@ -109,8 +110,16 @@ func (s *Session) resend(res *sip.Response) {
 		return
 	}
 	if time.Since(s.accepted) >= ackTimeout {
+		bye, reason := s.byeWaits, s.byeReason
+		s.state = Established // given up waiting: BYE may go out (RFC 3261 15)
 		s.mu.Unlock()
-		s.ep.spawn(func() { s.post(Event{Kind: Unconfirmed, Session: s}) })
+		s.ep.spawn(func() {
+			if bye {
+				s.sendBye(reason)
+			} else {
+				s.post(Event{Kind: Unconfirmed, Session: s})
+			}
+		})
 		return
 	}
 	s.interval = min(2*s.interval, timerT2)
@@ -146,7 +155,7 @@ func (s *Session) Reject(f *Failure) {
 	s.endLocked()
 	s.mu.Unlock()
 	s.ep.refuse(s.invite, s.stx, f)
-	s.release()
+	s.ep.remove(s)
 }
 
 // receiveAck takes the ACK of our 2xx.
@@ -166,11 +175,16 @@ func (s *Session) receiveAck(ack *sip.Request) {
 		s.timer.Stop()
 		s.timer = nil
 	}
+	bye, reason := s.byeWaits, s.byeReason
 	s.mu.Unlock()
 	if s.network != "udp" {
 		// Nothing can be retransmitted on a stream: the transaction has done
 		// its work (RFC 6026 keeps it only for retransmissions).
 		s.stx.Terminate()
+	}
+	if bye {
+		s.sendBye(reason)
+		return
 	}
 	s.post(Event{Kind: Confirmed, Session: s})
 }

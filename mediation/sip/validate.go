@@ -37,9 +37,10 @@ type Failure struct {
 // Header is a name and a value.
 type Header struct{ Name, Value string }
 
-func (f *Failure) Error() string { return fmt.Sprintf("%d %s", f.Code, f.phrase()) }
+func (f *Failure) Error() string { return fmt.Sprintf("%d %s", f.Code, f.PhraseText()) }
 
-func (f *Failure) phrase() string {
+// PhraseText is the reason phrase that is sent.
+func (f *Failure) PhraseText() string {
 	if f.Phrase != "" {
 		return f.Phrase
 	}

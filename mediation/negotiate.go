@@ -1,0 +1,282 @@
+package mediation
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"causeway/internal/conf"
+	"causeway/mediation/media"
+	"causeway/mediation/sip"
+)
+
+// encoding is something this bridge can carry, as SDP names it.
+type encoding struct {
+	name  string
+	clock int // Hz
+	kind  media.Kind
+	audio bool  // speech: can be converted into the others
+	fixed uint8 // static payload type (RFC 3551), or 0xff
+}
+
+// encodings are what this build carries, audio in order of preference.
+var encodings = []encoding{
+	{"PCMU", 8000, media.PCMU, true, 0},
+	{"PCMA", 8000, media.PCMA, true, 8},
+	{"telephone-event", 8000, media.Event, false, 0xff},
+	{"CN", 8000, media.CN, false, 13},
+}
+
+const (
+	eventPayloadType = 101 // customary; any dynamic number would do
+	defaultPtime     = 20  // ms (RFC 3551 4.2)
+	defaultEvents    = "0-15"
+)
+
+func encodingOf(f sip.Format) (encoding, bool) {
+	for _, e := range encodings {
+		if f.Is(e.name, e.clock) {
+			return e, true
+		}
+	}
+	return encoding{}, false
+}
+
+// conflict is a negotiation that failed; it becomes a 488 whose Warning says
+// what was offered and what would have been accepted.
+type conflict struct{ why string }
+
+func (c *conflict) Error() string { return c.why }
+
+func (c *conflict) failure() *sip.Failure {
+	return &sip.Failure{Code: 488, Warning: c.why, Local: true}
+}
+
+func conflictf(format string, args ...any) error {
+	return &conflict{why: fmt.Sprintf(format, args...)}
+}
+
+// security is how one leg protects its media.
+type security struct {
+	local, remote sip.Crypto
+	profile       media.Profile
+	on            bool
+}
+
+func (s security) srtp() *media.SRTP {
+	if !s.on {
+		return nil
+	}
+	return &media.SRTP{Profile: s.profile, Local: s.local.Key, Remote: s.remote.Key}
+}
+
+func (s security) suite() string {
+	if !s.on {
+		return ""
+	}
+	return s.profile.String()
+}
+
+// profiles are the crypto suites offered, strongest use of the network first.
+var profiles = []media.Profile{media.AES128_CM_80, media.AES128_GCM, media.AES128_CM_32}
+
+func newKey(p media.Profile) []byte {
+	key := make([]byte, p.KeyLen())
+	rand.Read(key) // never fails (crypto/rand, Go 1.24)
+	return key
+}
+
+// accept decides by policy how the answer to an audio offer is protected:
+// RTP/SAVP needs a suite of ours; RTP/AVP with a=crypto is taken up where the
+// policy is optional (RFC 8643); a conflict is refused, never downgraded.
+func accept(policy conf.SRTPPolicy, offer *sip.Audio) (security, error) {
+	switch {
+	case offer.Secure && policy == "rejected":
+		return security{}, conflictf("%s offered, this side is plain RTP (srtp: rejected)", offer.Proto)
+	case !offer.Secure && policy == "required":
+		return security{}, conflictf("%s offered, this side requires SRTP (srtp: required)", offer.Proto)
+	case !offer.Secure && (policy == "rejected" || len(offer.Crypto) == 0):
+		return security{}, nil
+	}
+	for _, c := range offer.Crypto {
+		if p, ok := media.ParseProfile(c.Suite); ok && len(c.Key) == p.KeyLen() {
+			local := sip.Crypto{Tag: c.Tag, Suite: c.Suite, Key: newKey(p)}
+			return security{local: local, remote: c, profile: p, on: true}, nil
+		}
+	}
+	if !offer.Secure {
+		return security{}, nil
+	}
+	if !offer.HasCrypto {
+		return security{}, conflictf("%s offered without a=crypto; SDES is needed (RFC 4568)", offer.Proto)
+	}
+	return security{}, conflictf("no usable a=crypto offered; served: %s", suiteNames())
+}
+
+func suiteNames() string {
+	names := make([]string, len(profiles))
+	for i, p := range profiles {
+		names[i] = p.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+// offerCrypto is what an offer of ours carries by policy.
+func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sip.Crypto) {
+	if policy == "rejected" {
+		return "RTP/AVP", nil
+	}
+	for i, p := range profiles {
+		lines = append(lines, sip.Crypto{Tag: i + 1, Suite: p.String(), Key: newKey(p)})
+	}
+	if policy == "required" {
+		return "RTP/SAVP", lines
+	}
+	return "RTP/AVP", lines // opportunistic, RFC 8643
+}
+
+// acceptAnswer checks the answer's protection against what we offered.
+func acceptAnswer(policy conf.SRTPPolicy, offered []sip.Crypto, answer *sip.Audio) (security, error) {
+	if len(answer.Crypto) == 1 {
+		c := answer.Crypto[0]
+		i := slices.IndexFunc(offered, func(o sip.Crypto) bool { return o.Tag == c.Tag && o.Suite == c.Suite })
+		if i >= 0 {
+			if p, ok := media.ParseProfile(c.Suite); ok && len(c.Key) == p.KeyLen() {
+				return security{local: offered[i], remote: c, profile: p, on: true}, nil
+			}
+		}
+		return security{}, conflictf("answer accepts a=crypto %d %s, which was not offered so", c.Tag, c.Suite)
+	}
+	if policy == "required" || answer.Secure || answer.HasCrypto {
+		return security{}, conflictf("answer (%s) has no usable a=crypto", answer.Proto)
+	}
+	return security{}, nil
+}
+
+// outgoingFormats is the offer toward the callee: the caller's audio first,
+// in its order, then what we can convert into; events and comfort noise only
+// when the caller has them, since nobody could hear them otherwise.
+func outgoingFormats(caller *sip.Audio) ([]sip.Format, error) {
+	var out []sip.Format
+	has := func(k media.Kind) bool {
+		return slices.ContainsFunc(out, func(f sip.Format) bool { e, _ := encodingOf(f); return e.kind == k })
+	}
+	for _, f := range caller.Formats {
+		if e, ok := encodingOf(f); ok && e.audio && !has(e.kind) {
+			out = append(out, sip.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
+		}
+	}
+	if len(out) == 0 {
+		offered := caller.Names()
+		if offered == "" {
+			offered = "nothing readable"
+		}
+		return nil, conflictf("no common audio codec; offered: %s; served: PCMU/8000, PCMA/8000", offered)
+	}
+	for _, e := range encodings {
+		switch f, offered := caller.Find(e.name, e.clock); {
+		case e.audio && !has(e.kind):
+			out = append(out, sip.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
+		case !e.audio && offered && e.fixed != 0xff:
+			out = append(out, sip.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
+		case !e.audio && offered:
+			out = append(out, sip.Format{Type: eventType(f.Type), Name: e.name, Clock: e.clock, Fmtp: events(f.Fmtp)})
+		}
+	}
+	return out, nil
+}
+
+// eventType keeps the caller's number where it is a dynamic one, so that
+// nothing has to be mapped in the usual case.
+func eventType(callers uint8) uint8 {
+	if callers >= 96 {
+		return callers
+	}
+	return eventPayloadType
+}
+
+// events is a list of events fit to be passed on (RFC 4733 2.4.1).
+func events(fmtp string) string {
+	if fmtp == "" || strings.Trim(fmtp, "0123456789,-") != "" {
+		return defaultEvents
+	}
+	return fmtp
+}
+
+var errNoAudio = errors.New("no audio stream with a port")
+
+// answered is what the callee's answer leaves: its formats that we offered.
+func answeredFormats(offered []sip.Format, answer *sip.Audio) ([]sip.Format, error) {
+	var out []sip.Format
+	audio := false
+	for _, f := range answer.Formats {
+		e, ok := encodingOf(f)
+		if !ok || !slices.ContainsFunc(offered, func(o sip.Format) bool { return o.Is(e.name, e.clock) }) {
+			continue
+		}
+		audio = audio || e.audio
+		out = append(out, f)
+	}
+	if !audio {
+		return nil, conflictf("answer has no audio codec that was offered: %s", answer.Names())
+	}
+	return out, nil
+}
+
+// callerFormats is the answer to the caller: one audio codec, the callee's
+// where the caller offered it (pass-through), else the caller's first that we
+// convert; events and comfort noise where both legs have them.
+func callerFormats(caller *sip.Audio, callee []sip.Format) []sip.Format {
+	var out []sip.Format
+	for _, f := range callee {
+		if e, ok := encodingOf(f); ok && e.audio {
+			if mine, ok := caller.Find(e.name, e.clock); ok {
+				out = append(out, mine)
+			}
+			break // what the callee prefers to receive
+		}
+	}
+	if len(out) == 0 {
+		for _, f := range caller.Formats {
+			if e, ok := encodingOf(f); ok && e.audio {
+				out = append(out, f)
+				break
+			}
+		}
+	}
+	for _, e := range encodings {
+		both := slices.ContainsFunc(callee, func(f sip.Format) bool { return f.Is(e.name, e.clock) })
+		if f, ok := caller.Find(e.name, e.clock); ok && both && !e.audio {
+			if e.kind == media.Event {
+				f.Fmtp = events(f.Fmtp)
+			} else {
+				f.Fmtp = ""
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// payloads turns formats into what the media plane maps.
+func payloads(formats []sip.Format) []media.Payload {
+	var out []media.Payload
+	for _, f := range formats {
+		if e, ok := encodingOf(f); ok {
+			out = append(out, media.Payload{Type: f.Type, Kind: e.kind})
+		}
+	}
+	return out
+}
+
+// audioName is the name of the first audio codec among formats.
+func audioName(formats []sip.Format) string {
+	for _, f := range formats {
+		if e, ok := encodingOf(f); ok && e.audio {
+			return e.name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,286 @@
+// Package mediation carries calls between a pool of SIP clients, whose media
+// is SRTP, and one gateway, PBX or SIP trunk, whose media is RTP.
+//
+// A Call is two SIP sessions and a media bridge between them. Each call has
+// one goroutine, which owns it: events of both sessions, orders to stop and
+// its ring timer meet there and nowhere else. The media of all calls runs on
+// the workers of the media plane; a call only sets it up, and asks it for
+// figures at the end.
+package mediation
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"causeway/internal/conf"
+	"causeway/mediation/media"
+	"causeway/mediation/number"
+	"causeway/mediation/sip"
+	"causeway/qos"
+	"causeway/qos/qoe"
+)
+
+// Spool takes the records of ended calls. Append must not block.
+type Spool interface{ Append(*qoe.Record) bool }
+
+// Config is what a Server needs beside its settings.
+type Config struct {
+	*conf.Mediation
+	Spool     Spool
+	Log       *slog.Logger
+	UserAgent string // Server and User-Agent header
+}
+
+// Server is one Mediation Server.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	plane     *media.Plane
+	numbering sip.Numbering
+	spool     Spool
+	sides     [2]side
+	counters  counters
+	now       func() time.Time
+	running   sync.WaitGroup // the calls' goroutines
+
+	mu       sync.Mutex // guards the following
+	calls    map[string]*Call
+	draining bool
+}
+
+// side is one border of the server.
+type side struct {
+	endpoint *sip.Endpoint
+	hop      sip.Hop
+	policy   conf.SRTPPolicy
+}
+
+// shutdownGrace bounds the BYEs and CANCELs of a server that stops.
+const shutdownGrace = 3 * time.Second
+
+// New binds both sides' listeners and makes the media plane. Run starts them.
+// Errors name the listener and address.
+func New(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, log: cfg.Log, spool: cfg.Spool, calls: map[string]*Call{}, now: time.Now}
+	s.counters.init()
+	profile, err := number.Compile(numberRules(cfg.LocationProfile))
+	if err != nil {
+		return nil, err
+	}
+	s.numbering = sip.Numbering{RemovePlus: cfg.RemovePlus, Profile: profile}
+	s.plane, err = media.NewPlane(media.Config{
+		First: cfg.Ports.First, Last: cfg.Ports.Last,
+		PoolAddr: cfg.Pool.MediaAddress, GatewayAddr: cfg.Gateway.MediaAddress,
+		Marks: qos.ForCalls(cfg.QoSEnabled), Log: cfg.Log,
+		OnBridgeError: s.mediaFailed,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("media plane: %w", err)
+	}
+	if err := s.openSides(); err != nil {
+		return nil, errors.Join(err, s.closeSides())
+	}
+	return s, nil
+}
+
+func numberRules(rules []conf.Rule) []number.Rule {
+	out := make([]number.Rule, len(rules))
+	for i, r := range rules {
+		out[i] = number.Rule{Name: r.Name, Pattern: r.Pattern, Translation: r.Translation}
+	}
+	return out
+}
+
+func (s *Server) openSides() error {
+	pool, gateway := s.cfg.Pool, s.cfg.Gateway
+	poolServer, poolClient, err := tlsConfigs(pool.TLS)
+	if err != nil {
+		return fmt.Errorf("pool: %w", err)
+	}
+	s.sides[media.Pool] = side{hop: hopOf(pool.NextHop), policy: pool.SRTP}
+	s.sides[media.Pool].endpoint, err = s.openSide(media.Pool, pool.Listen, poolServer, poolClient, allowPrefixes(pool.Peers))
+	if err != nil {
+		return err
+	}
+	gatewayServer, gatewayClient, err := tlsConfigs(gateway.TLS)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	allow, err := allowHost(gateway.Peer.Host)
+	if err != nil {
+		return fmt.Errorf("gateway.peer: %w", err)
+	}
+	s.sides[media.Gateway] = side{hop: hopOf(gateway.Peer), policy: gateway.SRTP}
+	s.sides[media.Gateway].endpoint, err = s.openSide(media.Gateway, []conf.Listen{gateway.Listen}, gatewayServer, gatewayClient, allow)
+	return err
+}
+
+func (s *Server) openSide(which media.Side, listen []conf.Listen, server, client *tls.Config, allow sip.Allow) (*sip.Endpoint, error) {
+	listeners := make([]sip.Listener, len(listen))
+	for i, l := range listen {
+		listeners[i] = sip.Listener{Network: l.Network, Addr: l.Addr}
+	}
+	return sip.Open(sip.Config{
+		Side: sideNames[which], Listen: listeners, ServerTLS: server, ClientTLS: client, Allow: allow,
+		UserAgent: s.cfg.UserAgent, Log: s.log.With("side", sideNames[which]),
+		Invite: func(session *sip.Session) { s.incoming(which, session) },
+	})
+}
+
+func hopOf(u conf.SIPURI) sip.Hop {
+	host := u.Host
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() {
+		host = "[" + host + "]"
+	}
+	return sip.Hop{Host: host, Port: u.Port, Network: u.Transport}
+}
+
+// incoming makes a call of an INVITE; it runs on a transport's goroutine.
+func (s *Server) incoming(from media.Side, session *sip.Session) {
+	s.mu.Lock()
+	var refusal string
+	switch {
+	case s.draining:
+		refusal = "shutting down"
+	case len(s.calls) >= s.cfg.MaxCalls:
+		refusal = "max_calls reached"
+		s.counters.overLimit.Add(1)
+	}
+	call := newCall(s, newCallID(), from, session)
+	if refusal == "" {
+		s.calls[call.id] = call
+	}
+	s.mu.Unlock()
+	if refusal != "" {
+		call.turnAway(refusal)
+		return
+	}
+	s.counters.started(call.record.Direction)
+	s.running.Go(call.run)
+}
+
+func newCallID() string {
+	id, err := uuid.NewV7() // sorts by time, so that records and logs do
+	if err != nil {
+		id = uuid.New()
+	}
+	return strings.ReplaceAll(id.String(), "-", "")
+}
+
+// turnAway refuses a call for which there is no room, on the goroutine that
+// brought it.
+func (c *Call) turnAway(why string) {
+	defer close(c.done)
+	c.record.Received = numbersOf(sip.PartiesOf(c.a.Invite()))
+	f := &sip.Failure{Code: 503, Local: true, Warning: why, Headers: []sip.Header{retryAfter}}
+	c.a.Reject(f)
+	c.finish(over, f.Code, phraseOf(f), "", causeway)
+}
+
+// present is how a call that came from one side is shown to the other.
+func (s *Server) present(from media.Side, p sip.Parties) sip.Parties {
+	to := &s.sides[other(from)]
+	if from == media.Pool {
+		return s.numbering.ToGateway(p, to.hop, to.endpoint.Host())
+	}
+	return s.numbering.FromGateway(p, to.hop, to.endpoint.Host())
+}
+
+// mediaFailed ends the call whose bridge failed.
+func (s *Server) mediaFailed(id string, err error) {
+	s.log.Error("media of a call failed", "call", id, "err", err)
+	s.mu.Lock()
+	call := s.calls[id]
+	s.mu.Unlock()
+	if call != nil {
+		call.end("media failed")
+	}
+}
+
+func (s *Server) forget(c *Call) {
+	s.mu.Lock()
+	delete(s.calls, c.id)
+	s.mu.Unlock()
+}
+
+func (s *Server) snapshot() []*Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*Call, 0, len(s.calls))
+	for _, c := range s.calls {
+		out = append(out, c)
+	}
+	return out
+}
+
+// RunMedia runs the media plane until ctx ends.
+func (s *Server) RunMedia(ctx context.Context) error { return s.plane.Run(ctx) }
+
+// Run serves calls until ctx ends; then it refuses new ones, ends those that
+// are up with BYE, waits for all of them and closes both sides. RunMedia must
+// run longer than Run.
+func (s *Server) Run(ctx context.Context) error {
+	for _, sd := range s.sides {
+		sd.endpoint.Serve()
+	}
+	<-ctx.Done()
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	calls := s.snapshot()
+	for _, c := range calls {
+		c.end("shutting down")
+	}
+	for _, c := range calls {
+		c.waitDone(grace)
+	}
+	for _, sd := range s.sides {
+		sd.endpoint.Drain(grace)
+	}
+	// A callee that never answered its CANCEL holds its call open; the calls
+	// end for want of their transactions when the sides close.
+	for _, c := range s.snapshot() {
+		c.end("closed")
+	}
+	err := s.closeSides()
+	s.running.Wait()
+	return err
+}
+
+func (s *Server) closeSides() error {
+	var errs []error
+	for _, sd := range s.sides {
+		if sd.endpoint != nil {
+			errs = append(errs, sd.endpoint.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ready says whether new calls can be taken.
+func (s *Server) Ready() error {
+	s.mu.Lock()
+	draining := s.draining
+	s.mu.Unlock()
+	if draining {
+		return errors.New("shutting down")
+	}
+	for _, side := range []media.Side{media.Pool, media.Gateway} {
+		if s.plane.PortsFree(side) == 0 {
+			return errors.New("no media port is free on the " + sideNames[side] + " side of " + strconv.Itoa(s.plane.PortsTotal(side)) + " pairs")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package sip
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+const offerText = "v=0\r\no=alice 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n" +
+	"m=audio 40000 RTP/SAVP 111 8 0 101 13\r\n" +
+	"a=rtpmap:111 SIREN/16000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n" +
+	"a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n" +
+	"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNk|2^31\r\n" +
+	"a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNk UNENCRYPTED_SRTP\r\n" +
+	"a=crypto:3 AES_CM_128_HMAC_SHA1_32 inline:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNk|2^31|1:4\r\n" +
+	"a=ptime:20\r\na=sendonly\r\n" +
+	"m=video 40002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+
+func TestParseOffer(t *testing.T) {
+	d, err := ParseSDP([]byte(offerText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := d.Audio
+	if a == nil || !a.Secure || a.Direction != "sendonly" || a.Ptime != 20 {
+		t.Fatalf("audio %+v", a)
+	}
+	if a.Remote != netip.MustParseAddrPort("192.0.2.9:40000") || a.RTCP.Port() != 40001 {
+		t.Errorf("addresses %s %s", a.Remote, a.RTCP)
+	}
+	if got := a.Names(); got != "SIREN/16000, PCMA/8000, PCMU/8000, telephone-event/8000, CN/8000" {
+		t.Errorf("formats %s", got)
+	}
+	// Only the first crypto line is usable: RFC 4568 6.3.1, and no MKI here.
+	if len(a.Crypto) != 1 || a.Crypto[0].Tag != 1 || len(a.Crypto[0].Key) != 30 {
+		t.Errorf("crypto %+v", a.Crypto)
+	}
+}
+
+func TestAnswerMirrorsTheOffer(t *testing.T) { // RFC 3264 6
+	d, _ := ParseSDP([]byte(strings.Replace(offerText, "m=audio", "m=image 0 udptl t38\r\nm=audio", 1)))
+	answer := LocalMedia{
+		SessionID: 5, Version: 1, RTP: netip.MustParseAddrPort("127.0.0.1:60000"),
+		Formats:   []Format{{Type: 8, Name: "PCMA", Clock: 8000}, {Type: 101, Name: "telephone-event", Clock: 8000, Fmtp: "0-15"}},
+		Crypto:    []Crypto{{Tag: 1, Suite: "AES_CM_128_HMAC_SHA1_80", Key: bytes.Repeat([]byte{7}, 30)}},
+		Direction: "recvonly", Ptime: 20,
+	}.Answer(d)
+	text := string(answer)
+	for _, want := range []string{
+		"m=image 0 udptl t38\r\n", "m=audio 60000 RTP/SAVP 8 101\r\n", "m=video 0 RTP/AVP 96\r\n",
+		"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:BwcH", "a=recvonly\r\n", "a=fmtp:101 0-15\r\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("answer lacks %q:\n%s", want, text)
+		}
+	}
+	back, err := ParseSDP(answer)
+	if err != nil || back.Audio == nil || back.Audio.Direction != "recvonly" || len(back.Audio.Crypto) != 1 {
+		t.Errorf("our answer does not parse as meant: %v %+v", err, back)
+	}
+	if i, j := strings.Index(text, "m=image"), strings.Index(text, "m=audio"); i > j {
+		t.Error("lines out of order")
+	}
+}
+
+func TestSDPHorrors(t *testing.T) {
+	head := "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\n"
+	for name, tt := range map[string]struct {
+		body  string
+		fails bool
+		audio bool
+	}{
+		"empty":               {"", true, false},
+		"not SDP":             {"hello", true, false},
+		"no c=":               {head + "m=audio 4000 RTP/AVP 0\r\n", true, false},
+		"name in c=":          {head + "c=IN IP4 host.example\r\nm=audio 4000 RTP/AVP 0\r\n", true, false},
+		"multicast":           {head + "c=IN IP4 224.0.0.1\r\nm=audio 4000 RTP/AVP 0\r\n", true, false},
+		"port out of range":   {head + "c=IN IP4 1.2.3.4\r\nm=audio 70000 RTP/AVP 0\r\n", true, false},
+		"port zero":           {head + "c=IN IP4 1.2.3.4\r\nm=audio 0 RTP/AVP 0\r\n", false, false},
+		"hold of old":         {head + "c=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 0\r\n", false, true},
+		"other profile":       {head + "c=IN IP4 1.2.3.4\r\nm=audio 4000 TCP/RTP/AVP 0\r\n", false, false},
+		"payload type 200":    {head + "c=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 200 0\r\n", false, true},
+		"17 m= lines":         {head + "c=IN IP4 1.2.3.4\r\n" + strings.Repeat("m=video 4000 RTP/AVP 96\r\n", 17), true, false},
+		"IPv6":                {head + "c=IN IP6 2001:db8::1\r\nm=audio 4000 RTP/AVP 0\r\n", false, true},
+		"second audio counts": {head + "c=IN IP4 1.2.3.4\r\nm=audio 0 RTP/AVP 0\r\nm=audio 4000 RTP/AVP 0\r\n", false, true},
+	} {
+		d, err := ParseSDP([]byte(tt.body))
+		if (err != nil) != tt.fails {
+			t.Errorf("%s: error %v", name, err)
+			continue
+		}
+		if err != nil && !errors.Is(err, ErrSDP) {
+			t.Errorf("%s: %v is no ErrSDP", name, err)
+		}
+		if err == nil && (d.Audio != nil) != tt.audio {
+			t.Errorf("%s: audio %v", name, d.Audio)
+		}
+	}
+}
+
+func TestHoldOfOldHasNoRemote(t *testing.T) { // RFC 3264 8.4
+	d, err := ParseSDP([]byte("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:5000\r\n"))
+	if err != nil || d.Audio.Remote.IsValid() || d.Audio.RTCP.IsValid() {
+		t.Fatalf("%v %+v", err, d)
+	}
+}
+
+func TestRTCPAttribute(t *testing.T) { // RFC 3605 2.1
+	for attr, want := range map[string]string{
+		"5000": "1.2.3.4:5000", "5000 IN IP4 1.2.3.5": "1.2.3.5:5000",
+		"0": "1.2.3.4:4001", "99999": "1.2.3.4:4001", "5000 IN IP4 224.0.0.1": "1.2.3.4:4001", "x": "1.2.3.4:4001",
+	} {
+		d, err := ParseSDP([]byte("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:" + attr + "\r\n"))
+		if err != nil || d.Audio.RTCP.String() != want {
+			t.Errorf("a=rtcp:%s: %v %s, want %s", attr, err, d.Audio.RTCP, want)
+		}
+	}
+}
+
+func TestCrypto(t *testing.T) { // RFC 4568 9.1, 6.3
+	key := "inline:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNk"
+	for value, ok := range map[string]bool{
+		"1 AES_CM_128_HMAC_SHA1_80 " + key:                       true,
+		"1 AES_CM_128_HMAC_SHA1_80 " + key + "|2^20":             true,
+		"1 AES_CM_128_HMAC_SHA1_80 " + key + " WSH=64":           true,
+		"1 AES_CM_128_HMAC_SHA1_80 " + key + "|1:4":              false,
+		"1 AES_CM_128_HMAC_SHA1_80 " + key + " UNENCRYPTED_SRTP": false,
+		"1 AES_CM_128_HMAC_SHA1_80 " + key + " KDR=1":            false,
+		"1 AES_CM_128_HMAC_SHA1_80 " + key + ";" + key:           false,
+		"0 AES_CM_128_HMAC_SHA1_80 " + key:                       false,
+		"1 AES_CM_128_HMAC_SHA1_80 uri:x":                        false,
+		"1 AES_CM_128_HMAC_SHA1_80 inline:***":                   false,
+		"1 AES_CM_128_HMAC_SHA1_80":                              false,
+	} {
+		c, err := parseCrypto(value)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", value, err)
+		}
+		if err != nil && !errors.Is(err, ErrCrypto) {
+			t.Errorf("%s: %v is no ErrCrypto", value, err)
+		}
+		if err == nil {
+			again, err := parseCrypto(c.String())
+			if err != nil || !bytes.Equal(again.Key, c.Key) {
+				t.Errorf("%s does not survive writing: %v", value, err)
+			}
+		}
+	}
+}
+
+// FuzzSDP holds that an offer that parses can be answered, and that the
+// answer parses again with as many lines.
+func FuzzSDP(f *testing.F) {
+	f.Add([]byte(offerText))
+	f.Add([]byte("v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 ::1\r\nt=0 0\r\nm=audio 9 RTP/AVPF 0\r\na=rtcp:9 IN IP6 ::2\r\n"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		d, err := ParseSDP(body)
+		if err != nil || d.Audio == nil {
+			return
+		}
+		answer := LocalMedia{RTP: netip.MustParseAddrPort("127.0.0.1:60000"), Formats: []Format{{Type: 0, Name: "PCMU", Clock: 8000}}}.Answer(d)
+		back, err := ParseSDP(answer)
+		if err != nil {
+			t.Fatalf("answer does not parse: %v\n%q", err, answer)
+		}
+		if len(back.lines) != len(d.lines) {
+			t.Fatalf("%d lines answered by %d", len(d.lines), len(back.lines))
+		}
+	})
+}
