@@ -1,0 +1,51 @@
+# causeway: the verbs of this repository. `make` alone explains them.
+#
+# Each verb does its own set-up: `demo` and `build` need only Go, `test` also
+# brings the SIP peers that it talks to (scripts/setup-peers).
+
+GO      ?= go
+LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
+# Everything but the tests that drive real peers; those run last, by themselves,
+# because they want the machine's two cores and its ports.
+UNIT    = $(shell $(GO) list ./... | grep -v /test/interop)
+FUZZFOR ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit race interop check lint fuzz clean
+
+help: ## say what each verb does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/causeway, static, without a C compiler
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/causeway ./cmd/causeway
+
+demo: build ## serve on loopback, place real calls both ways, show their quality
+	./bin/causeway demo
+
+test: unit race interop ## every test: units, again under the race detector, then calls with real peers
+
+unit:
+	$(GO) vet ./...
+	$(GO) test -shuffle=on $(UNIT)
+
+race:
+	$(GO) test -race -shuffle=on $(UNIT)
+
+# -v names every call that was made and, should a peer be missing, why its test was skipped.
+interop:
+	scripts/setup-peers
+	$(GO) test -v -count=1 -timeout=9m ./test/interop
+
+check: lint race ## what a change must pass before review: format, vet, lint, tidy module, race detector
+
+lint:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt'ed: $$bad"; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(LINT) run ./...
+
+fuzz: ## every fuzz target for FUZZFOR (default 10s) each
+	FUZZFOR=$(FUZZFOR) scripts/fuzz
+
+clean: ## remove what the other verbs made
+	rm -rf bin state test/out
