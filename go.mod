@@ -2,6 +2,21 @@ module causeway
 
 go 1.26.0
 
+// Held back on purpose, and why (internal/archtest checks that the versions
+// named here are the ones required below):
+//
+//	github.com/pion/srtp/v3 v3.1.0
+//		v3.1.1 and later need pion/transport/v5 v5.1, which does not resolve.
+//	github.com/pion/transport/v5 v5.0.1
+//		The last v5 that resolves; it comes with srtp/v3.
+//	github.com/pion/srtp/v2 v2.0.20
+//		Superseded by v3. Only test/srtpv2 uses it, as the peer that is still on that major.
+//	github.com/dlclark/regexp2 v1.12.0
+//		v2 is another import path with no gain for the number rules.
+//	github.com/pion/rtcp v1.2.17
+//	golang.org/x/net v0.59.0
+//	golang.org/x/sys v0.48.0
+//		Newer ones resolve by themselves; these were tried together with all the rest (2026-11-21).
 require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/dlclark/regexp2 v1.12.0
