@@ -181,7 +181,7 @@ func (c *Call) setUp() error {
 	side := c.srv.sides[c.callee]
 	out := c.srv.present(c.caller, in)
 	c.record.Sent, c.record.Rules = numbersOf(out), out.Rules
-	invite := side.endpoint.NewInvite(out.RequestURI, out.From, out.To, out.Headers...)
+	invite := side.endpoint.NewInvite(out.RequestURI, out.From, out.To, c.a.HopsLeft(), out.Headers...)
 	c.record.CallIDs[sideNames[c.callee]] = invite.CallID().Value()
 	c.b = side.endpoint.Invite(invite, side.hop.Network, side.hop.Destination(), c.bOffer.Offer(), c.post)
 	c.log.Info("call", "direction", c.record.Direction, "from", c.record.Sent.From, "to", c.record.Sent.RequestURI)
@@ -199,7 +199,7 @@ func (c *Call) readOffer() (*sip.Description, error) {
 		return nil, err
 	}
 	if offer.Audio == nil {
-		return nil, conflictf("the offer has %w", errNoAudio)
+		return nil, conflictf("the offer has %v", errNoAudio)
 	}
 	return offer, nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,10 +109,29 @@ func (e *Endpoint) listen(l Listener) error {
 	return nil
 }
 
-// Serve starts reading from the listeners. It is called once, and returns.
+// Serve starts reading from the listeners. It is called once, and returns
+// when requests can be sent from them too.
 func (e *Endpoint) Serve() {
 	for _, loop := range e.loops {
 		e.serving.Go(loop)
+	}
+	for _, l := range e.cfg.Listen {
+		if l.Network == "udp" {
+			e.waitRegistered(l.Addr.String())
+		}
+	}
+}
+
+// waitRegistered waits until the stack knows a UDP listener, which its read
+// loop tells it. Before that a request would be sent from a socket of its
+// own, which cannot be bound beside the listener's.
+func (e *Endpoint) waitRegistered(addr string) {
+	for {
+		if c, err := e.tp.GetConnection("udp", addr); err == nil {
+			_, _ = c.TryClose()
+			return
+		}
+		runtime.Gosched()
 	}
 }
 

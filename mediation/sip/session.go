@@ -209,7 +209,7 @@ func (s *Session) receive(req *sip.Request, tx *sip.ServerTx) {
 	}
 	s.mu.Lock()
 	verdict := s.d.receive(req.CSeq().SeqNo)
-	terminated := s.state == Terminated
+	terminated, crossed := s.state == Terminated, s.byeSent
 	if req.Source() != "" && verdict == seqNext {
 		s.pinned = req.Source()
 	}
@@ -217,13 +217,13 @@ func (s *Session) receive(req *sip.Request, tx *sip.ServerTx) {
 	switch {
 	case verdict == seqStale || (verdict == seqSame && req.Method != sip.CANCEL):
 		s.ep.refuse(req, tx, &Failure{Code: 500, Local: true}) // 12.2.2
-	case req.Method == sip.BYE && terminated:
+	case req.Method == sip.BYE && crossed:
 		// Both sides hung up at once: each BYE is answered (RFC 3261 15.1.2).
 		s.ep.respond(tx, s.ok(req))
-	case req.Method == sip.BYE:
-		s.receiveBye(req, tx)
 	case terminated:
 		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
+	case req.Method == sip.BYE:
+		s.receiveBye(req, tx)
 	case req.Method == sip.OPTIONS:
 		s.ep.respond(tx, s.ep.optionsResponse(req))
 	case req.Method == sip.INVITE:

@@ -32,13 +32,15 @@ func (e *Endpoint) Invite(req *sip.Request, network, destination string, sdp []b
 }
 
 // NewInvite is the INVITE of a fresh dialog: a new Call-ID, our own From tag.
-// The URIs are cloned; from and to keep their display names.
-func (e *Endpoint) NewInvite(target sip.Uri, from sip.FromHeader, to sip.ToHeader, extra ...Header) *sip.Request {
+// The URIs are cloned; from and to keep their display names. hops is its
+// Max-Forwards: what the INVITE it continues had left, so that two servers
+// that send a call to each other stop (RFC 3261 16.3).
+func (e *Endpoint) NewInvite(target sip.Uri, from sip.FromHeader, to sip.ToHeader, hops uint32, extra ...Header) *sip.Request {
 	req := sip.NewRequest(sip.INVITE, target)
 	from.Params = sip.NewParams()
 	from.Params.Add("tag", newTag())
 	to.Params = nil
-	maxForwards := sip.MaxForwardsHeader(maxForwardsInitial)
+	maxForwards := sip.MaxForwardsHeader(hops)
 	callID := sip.CallIDHeader(newTag() + "@" + e.Host())
 	for _, h := range []sip.Header{
 		&maxForwards, cloneFrom(&from), cloneTo(&to), &callID, &sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE},
@@ -49,6 +51,14 @@ func (e *Endpoint) NewInvite(target sip.Uri, from sip.FromHeader, to sip.ToHeade
 		req.AppendHeader(sip.NewHeader(h.Name, h.Value))
 	}
 	return req
+}
+
+// HopsLeft is the Max-Forwards of an INVITE that continues this one.
+func (s *Session) HopsLeft() uint32 {
+	if h := s.invite.MaxForwards(); h != nil && h.Val() > 0 {
+		return min(h.Val()-1, maxForwardsInitial)
+	}
+	return maxForwardsInitial
 }
 
 // run sends the INVITE and follows its transaction to the end.

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"causeway/internal/conf"
+	"causeway/internal/life"
+	"causeway/internal/obs"
+	"causeway/mediation"
+	"causeway/qos/store"
+)
+
+// labStateDir is where the lab keeps its certificates and records.
+const labStateDir = "./state"
+
+type serveCmd struct {
+	Config string `short:"c" placeholder:"FILE" help:"Configuration file; without it the embedded lab runs, with its state in ./state."`
+}
+
+// Run serves until a signal.
+func (s *serveCmd) Run(std streams) error {
+	var cfg *conf.Config
+	var err error
+	if s.Config == "" {
+		if cfg, err = conf.Lab(labStateDir); err != nil {
+			return fmt.Errorf("lab configuration: %w", err)
+		}
+	} else if cfg, err = load(s.Config, std.err); err != nil {
+		return err
+	}
+	ctx, stop := life.Signals(context.Background())
+	defer stop()
+	node, err := newNode(cfg, obs.NewLogger(std.err, cfg.Log.Level, cfg.Log.Format))
+	if err != nil {
+		return hostError(err)
+	}
+	return hostError(node.group.Run(ctx))
+}
+
+// hostError gives errors of binding and privilege their exit code.
+func hostError(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) ||
+		errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
+		return &exitError{exitHost, err}
+	}
+	return err
+}
+
+// node is one process with the roles of its configuration.
+type node struct {
+	group *life.Group
+	admin *obs.Admin
+	spool *store.Spool
+	log   *slog.Logger
+}
+
+// newNode binds everything, so that a port that is taken shows before
+// anything runs. The parts start in the order in which they are added and
+// stop in reverse: calls end before their media, media before the records.
+func newNode(cfg *conf.Config, log *slog.Logger) (*node, error) {
+	n := &node{group: life.New(log), admin: obs.NewAdmin(cfg.Admin.Listen, log), log: log}
+	if err := n.admin.Listen(); err != nil {
+		return nil, err
+	}
+	n.group.Add("admin", n.admin.Run)
+	spoolDir := filepath.Join(cfg.StateDir, "spool")
+	if err := os.MkdirAll(spoolDir, 0o750); err != nil {
+		return nil, fmt.Errorf("state_dir: %w", err)
+	}
+	var err error
+	if n.spool, err = store.OpenSpool(spoolDir, spoolOptions(cfg, log)); err != nil {
+		return nil, fmt.Errorf("open the spool: %w", err)
+	}
+	n.admin.Registry().MustRegister(spoolMetrics{n.spool})
+	n.group.Add("spool", n.spool.Run)
+	if cfg.Relay != nil {
+		log.Warn("the relay section is checked but not served: this build has no relay role yet")
+	}
+	if cfg.Mediation == nil {
+		log.Warn("the configuration has no mediation section: nothing carries calls")
+		return n, nil
+	}
+	server, err := mediation.New(mediation.Config{
+		Mediation: cfg.Mediation, Spool: n.spool, Log: log.With("role", "mediation"), UserAgent: userAgent(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.admin.Registry().MustRegister(server)
+	n.admin.Handle("/api/v1/calls", http.HandlerFunc(server.ServeCalls))
+	n.admin.Ready("mediation", server.Ready)
+	n.group.Add("media", server.RunMedia)
+	n.group.Add("mediation", server.Run)
+	return n, nil
+}
