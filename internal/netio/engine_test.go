@@ -1,0 +1,496 @@
+package netio
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"causeway/internal/pkt"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	v4 = netip.MustParseAddr("127.0.0.1")
+	v6 = netip.MustParseAddr("::1")
+)
+
+// far is the end of the network that a test plays.
+type far interface {
+	addr() netip.AddrPort
+	send(t *testing.T, data string, to netip.AddrPort)
+	receive(t *testing.T) (data string, from netip.AddrPort)
+}
+
+// bed is an engine with a way to make far ends on the same network.
+type bed struct {
+	name   string
+	engine Engine
+	far    func(t *testing.T, local netip.Addr) far
+}
+
+func beds() []bed {
+	memory := NewMemory()
+	return []bed{
+		{"sockets", Sockets(), func(t *testing.T, local netip.Addr) far { return listenUDP(t, local) }},
+		{"memory", memory, func(t *testing.T, local netip.Addr) far {
+			s, err := memory.Socket(netip.AddrPortFrom(local, 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return memoryFar{s}
+		}},
+	}
+}
+
+type udpFar struct{ *net.UDPConn }
+
+func listenUDP(t *testing.T, local netip.Addr) udpFar {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return udpFar{c}
+}
+
+func (f udpFar) addr() netip.AddrPort { return f.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func (f udpFar) send(t *testing.T, data string, to netip.AddrPort) {
+	t.Helper()
+	if _, err := f.WriteToUDPAddrPort([]byte(data), to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f udpFar) receive(t *testing.T) (string, netip.AddrPort) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	f.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, from, err := f.ReadFromUDPAddrPort(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n]), from
+}
+
+type memoryFar struct{ *MemorySocket }
+
+func (f memoryFar) addr() netip.AddrPort { return f.Local() }
+
+func (f memoryFar) send(_ *testing.T, data string, to netip.AddrPort) { f.Send([]byte(data), to) }
+
+func (f memoryFar) receive(t *testing.T) (string, netip.AddrPort) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		f.mu.Lock()
+		if len(f.received) > 0 {
+			d := f.received[0]
+			f.received = f.received[1:]
+			f.mu.Unlock()
+			return string(d.Data), d.From
+		}
+		f.mu.Unlock()
+		if time.Now().After(deadline) {
+			t.Fatal("nothing received")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// never is a set of timers that is empty.
+type never struct{}
+
+func (never) Next() (time.Time, bool) { return time.Time{}, false }
+func (never) Expire(time.Time)        {}
+
+// start runs a worker until the test ends.
+func start(t *testing.T, w Worker, timers Timers) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := w.Run(ctx, timers); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return stop
+}
+
+// needs skips the test where the loopback has no address of the family.
+func needs(t *testing.T, local netip.Addr) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+	if err != nil {
+		t.Skipf("no %v here: %v", local, err)
+	}
+	c.Close()
+}
+
+// call runs f on a worker and waits for it.
+func call(w Worker, f func()) {
+	done := make(chan struct{})
+	w.Do(func(time.Time) { defer close(done); f() })
+	<-done
+}
+
+func open(t *testing.T, w Worker, local netip.AddrPort, o Options) Port {
+	t.Helper()
+	p, err := w.Listen(local, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { call(w, p.Close) })
+	return p
+}
+
+func attach(t *testing.T, w Worker, p Port, r Receiver) {
+	t.Helper()
+	call(w, func() {
+		if err := p.Attach(r); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type receiverFunc func(now time.Time, batch []Packet)
+
+func (f receiverFunc) Receive(now time.Time, batch []Packet) { f(now, batch) }
+
+// echo sends everything back, with "re: " before it, in the buffer it came in.
+type echo struct{ port Port }
+
+func (e echo) Receive(_ time.Time, batch []Packet) {
+	for i := range batch {
+		b := batch[i].Buf
+		data := string(b.Bytes())
+		b.Use(0, copy(b.Room(), "re: "+data))
+		e.port.Send(&batch[i], batch[i].From)
+	}
+}
+
+func TestEcho(t *testing.T) {
+	for _, bed := range beds() {
+		for _, local := range []netip.Addr{v4, v6} {
+			t.Run(bed.name+"/"+local.String(), func(t *testing.T) {
+				needs(t, local)
+				w := bed.engine.NewWorker()
+				p := open(t, w, netip.AddrPortFrom(local, 0), Options{})
+				attach(t, w, p, echo{p})
+				start(t, w, never{})
+				f := bed.far(t, local)
+				// More than a batch, more than an outbox, and in order.
+				for round := range 3 {
+					for i := range 50 {
+						f.send(t, string(rune('a'+round))+string(rune('0'+i)), p.Local())
+					}
+					for i := range 50 {
+						data, from := f.receive(t)
+						if want := "re: " + string(rune('a'+round)) + string(rune('0'+i)); data != want || from != p.Local() {
+							t.Fatalf("got %q from %v, want %q from %v", data, from, want, p.Local())
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestReceivedPacket(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			got := make(chan Packet, 10)
+			sizes := make(chan int, 10)
+			attach(t, w, p, receiverFunc(func(now time.Time, batch []Packet) {
+				for _, pk := range batch {
+					sizes <- pk.Buf.Len()
+					pk.Buf = nil
+					got <- pk
+				}
+			}))
+			start(t, w, never{})
+			f := bed.far(t, v4)
+			for _, size := range []int{0, 1, pkt.MaxDatagram, pkt.MaxDatagram + 1, 9000} {
+				before := time.Now()
+				f.send(t, string(make([]byte, size)), p.Local())
+				pk, n := <-got, <-sizes
+				if cut := size > pkt.MaxDatagram; pk.Cut != cut || n != min(size, pkt.MaxDatagram) {
+					t.Errorf("a datagram of %d bytes came as %d, cut %v", size, n, pk.Cut)
+				}
+				if pk.From != f.addr() {
+					t.Errorf("from %v, want %v", pk.From, f.addr())
+				}
+				if at := time.Unix(0, pk.At); at.Before(before.Add(-time.Millisecond)) || at.After(time.Now().Add(time.Millisecond)) {
+					t.Errorf("arrived at %v, sent at %v", at, before)
+				}
+			}
+		})
+	}
+}
+
+// What comes between Listen and Attach must wait in the port: media may arrive
+// as soon as the port is known.
+func TestEarlyDatagramsAreDelivered(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			start(t, w, never{})
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			f := bed.far(t, v4)
+			f.send(t, "early", p.Local())
+			attach(t, w, p, echo{p})
+			if data, _ := f.receive(t); data != "re: early" {
+				t.Errorf("got %q", data)
+			}
+		})
+	}
+}
+
+func TestListenErrors(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			if _, err := w.Listen(p.Local(), Options{}); !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("second listen: %v, want EADDRINUSE", err)
+			}
+			for _, bad := range []netip.AddrPort{
+				{},
+				netip.MustParseAddrPort("[fe80::1%lo]:4000"),
+				netip.MustParseAddrPort("[::ffff:127.0.0.1]:4000"),
+			} {
+				if p, err := w.Listen(bad, Options{}); err == nil || p != nil {
+					t.Errorf("listening on %v: %v, %v", bad, p, err)
+				}
+			}
+			call(w, p.Close)
+			again, err := w.Listen(p.Local(), Options{})
+			if err != nil {
+				t.Fatalf("a closed port's address is not free: %v", err)
+			}
+			again.Close()
+		})
+	}
+}
+
+func TestAttachErrors(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			attach(t, w, p, echo{p})
+			if err := p.Attach(echo{p}); err == nil {
+				t.Error("a port was attached twice")
+			}
+			p.Close()
+			p.Close()
+			closed := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			closed.Close()
+			if err := closed.Attach(echo{closed}); !errors.Is(err, os.ErrClosed) {
+				t.Errorf("attaching a closed port: %v", err)
+			}
+		})
+	}
+}
+
+// Close sends what is queued, drops what comes after, and counts that.
+func TestCloseFlushes(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			start(t, w, never{})
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			f := bed.far(t, v4)
+			attach(t, w, p, echo{p})
+			message := func(text string) {
+				pk := Packet{Buf: w.Buffer()}
+				pk.Buf.Use(0, copy(pk.Buf.Room(), text))
+				p.Send(&pk, f.addr())
+				if pk.Buf != nil {
+					t.Error("Send left the buffer with its caller")
+				}
+			}
+			call(w, func() {
+				message("bye")
+				p.Close()
+				message("ghost")
+				if got := p.Counters().Unsent; got != 1 {
+					t.Errorf("%d packets unsent, want the one after Close", got)
+				}
+			})
+			if data, _ := f.receive(t); data != "bye" {
+				t.Errorf("got %q", data)
+			}
+		})
+	}
+}
+
+func TestSendRefusals(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			start(t, w, never{})
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			f := bed.far(t, v4)
+			attach(t, w, p, echo{p})
+			send := func(text string, to netip.AddrPort) {
+				pk := Packet{Buf: w.Buffer()}
+				pk.Buf.Use(0, copy(pk.Buf.Room(), text))
+				p.Send(&pk, to)
+			}
+			call(w, func() {
+				send("other family", netip.AddrPortFrom(v6, 4000))
+				send("no address", netip.AddrPort{})
+				send("", f.addr())
+				send("mapped", netip.AddrPortFrom(netip.AddrFrom16(f.addr().Addr().As16()), f.addr().Port()))
+			})
+			if data, _ := f.receive(t); data != "mapped" {
+				t.Errorf("got %q", data)
+			}
+			call(w, func() {
+				if got := p.Counters().Unsent; got != 3 {
+					t.Errorf("%d unsent, want 3", got)
+				}
+			})
+		})
+	}
+}
+
+// Whatever comes back for a packet to a port that nobody has, packets to others
+// must go on.
+func TestUnreachableIsCounted(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			attach(t, w, p, echo{p})
+			start(t, w, never{})
+			f := bed.far(t, v4)
+			gone := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			gone.Close()
+			for range 20 {
+				call(w, func() {
+					for _, to := range []netip.AddrPort{gone.Local(), f.addr()} {
+						pk := Packet{Buf: w.Buffer()}
+						pk.Buf.Use(0, copy(pk.Buf.Room(), "x"))
+						p.Send(&pk, to)
+					}
+				})
+				if data, _ := f.receive(t); data != "x" {
+					t.Fatalf("got %q", data)
+				}
+			}
+			f.send(t, "still there", p.Local())
+			if data, _ := f.receive(t); data != "re: still there" {
+				t.Errorf("got %q", data)
+			}
+			call(w, func() {
+				if c := p.Counters(); c.Unreachable == 0 || c.Unsent != 0 {
+					t.Errorf("counters %+v", c)
+				}
+			})
+		})
+	}
+}
+
+func TestOverflowIsCounted(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			f := bed.far(t, v4)
+			const sent = 2000
+			for range sent {
+				f.send(t, string(make([]byte, 172)), p.Local())
+			}
+			received := 0
+			attach(t, w, p, receiverFunc(func(_ time.Time, batch []Packet) { received += len(batch) }))
+			start(t, w, never{})
+			// The kernel tells with the next datagram that gets in.
+			var counters PortCounters
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+				call(w, func() { counters = p.Counters() })
+				if counters.Overflowed > 0 {
+					break
+				}
+				f.send(t, "one more", p.Local())
+				time.Sleep(time.Millisecond)
+			}
+			if counters.Overflowed == 0 || counters.Overflowed >= sent {
+				t.Errorf("%d of %d datagrams overflowed", counters.Overflowed, sent)
+			}
+		})
+	}
+}
+
+// Do runs in place before and after Run, and on the worker in between.
+func TestDo(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			ran := false
+			w.Do(func(time.Time) { ran = true })
+			if !ran {
+				t.Fatal("Do before Run did not run in place")
+			}
+			stop := start(t, w, never{})
+			var order []int
+			for i := range 100 {
+				w.Do(func(time.Time) { order = append(order, i) })
+			}
+			call(w, func() {})
+			if !slices.IsSorted(order) || len(order) != 100 {
+				t.Errorf("commands ran as %v", order)
+			}
+			stop()
+			ran = false
+			w.Do(func(time.Time) { ran = true })
+			if !ran {
+				t.Error("Do after Run did not run in place")
+			}
+		})
+	}
+}
+
+// A receiver may close another port of its worker, whose packets may have been
+// announced already; and commands come from everywhere at once.
+func TestPortsComeAndGo(t *testing.T) {
+	for _, bed := range beds() {
+		t.Run(bed.name, func(t *testing.T) {
+			w := bed.engine.NewWorker()
+			start(t, w, never{})
+			var wg sync.WaitGroup
+			for i := range byte(4) {
+				own := netip.AddrFrom4([4]byte{127, 0, 1, i}) // a closed port's number is soon another's
+				wg.Go(func() {
+					for range 25 {
+						a := open(t, w, netip.AddrPortFrom(own, 0), Options{})
+						b := open(t, w, netip.AddrPortFrom(own, 0), Options{})
+						closing := make(chan struct{})
+						attach(t, w, a, receiverFunc(func(time.Time, []Packet) { b.Close(); a.Close(); close(closing) }))
+						attach(t, w, b, receiverFunc(func(time.Time, []Packet) { a.Close(); b.Close(); close(closing) }))
+						f := bed.far(t, own)
+						f.send(t, "x", a.Local())
+						f.send(t, "y", b.Local())
+						<-closing
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}

@@ -1,0 +1,296 @@
+package netio
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tosOf receives one datagram and the TOS byte or traffic class that it carried.
+func tosOf(t *testing.T, f udpFar, v6 bool) byte {
+	t.Helper()
+	oob := make([]byte, 256)
+	f.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, n, _, _, err := f.ReadMsgUDPAddrPort(make([]byte, 100), oob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_TOS && !v6 ||
+			m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_TCLASS && v6 {
+			return m.Data[0] // a byte for IPv4; for IPv6 an int, whose low byte is first here
+		}
+	}
+	t.Fatalf("no TOS among the control messages %v", messages)
+	return 0
+}
+
+func askTOS(t *testing.T, f udpFar, v6 bool) {
+	t.Helper()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		if v6 {
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+		} else {
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+		}
+	})
+	if err := errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMarks(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		local netip.Addr
+		dscp  uint8
+		tos   byte
+	}{
+		{"IPv4 expedited", v4, 46, 0xb8},
+		{"IPv4 unmarked", v4, 0, 0},
+		{"IPv6 expedited", v6, 46, 0xb8},
+		{"IPv6 unmarked", v6, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			needs(t, tt.local)
+			w := Sockets().NewWorker()
+			p := open(t, w, netip.AddrPortFrom(tt.local, 0), Options{DSCP: tt.dscp})
+			attach(t, w, p, echo{p})
+			start(t, w, never{})
+			f := listenUDP(t, tt.local)
+			askTOS(t, f, tt.local.Is6())
+			f.send(t, "x", p.Local())
+			if got := tosOf(t, f, tt.local.Is6()); got != tt.tos {
+				t.Errorf("TOS %#02x, want %#02x", got, tt.tos)
+			}
+		})
+	}
+}
+
+// alarm fires once at a time and counts how often it was asked.
+type alarm struct {
+	at    time.Time
+	asked atomic.Int32
+	fired chan time.Time
+}
+
+func (a *alarm) Next() (time.Time, bool) {
+	a.asked.Add(1)
+	return a.at, !a.at.IsZero()
+}
+
+func (a *alarm) Expire(now time.Time) {
+	a.fired <- now
+	a.at = time.Time{}
+}
+
+// The worker sleeps until the timer is due and no longer than that: it is asked
+// once before it sleeps and once after, for each wake-up, and nothing wakes it
+// but the start and the timer.
+func TestSleepsUntilTimer(t *testing.T) {
+	w := Sockets().NewWorker()
+	a := &alarm{at: time.Now().Add(30 * time.Millisecond), fired: make(chan time.Time, 1)}
+	due := a.at
+	start(t, w, a)
+	if now := <-a.fired; now.Before(due) {
+		t.Errorf("fired %v early", due.Sub(now))
+	}
+	if n := a.asked.Load(); n > 6 {
+		t.Errorf("woken up too often: asked %d times", n)
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		at   time.Time
+		want int
+	}{
+		{time.Time{}, -1},
+		{now, 0},
+		{now.Add(-time.Hour), 0},
+		{now.Add(1), 1},
+		{now.Add(time.Millisecond), 1},
+		{now.Add(time.Millisecond + 1), 2},
+		{now.Add(1000 * time.Hour), 3_600_000},
+	} {
+		if got := timeout(&alarm{at: tt.at}, now); got != tt.want {
+			t.Errorf("%v ahead: %d ms, want %d", tt.at.Sub(now), got, tt.want)
+		}
+	}
+}
+
+func TestRunTwicePanics(t *testing.T) {
+	var c commands
+	c.begin(func() {})
+	defer func() {
+		if recover() == nil {
+			t.Error("a worker was taken over twice")
+		}
+	}()
+	c.begin(func() {})
+}
+
+// Out of descriptors is an error of Listen and nothing worse.
+func TestOutOfDescriptors(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := limit
+	low.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	w := Sockets().NewWorker()
+	_, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{})
+	running := w.Run(context.Background(), never{})
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, syscall.EMFILE) || !errors.Is(running, syscall.EMFILE) {
+		t.Errorf("listen: %v, run: %v; want EMFILE from both", err, running)
+	}
+}
+
+// rawFar is a far end that sends without memory, to measure the worker alone.
+type rawFar struct {
+	fd int
+	to unix.RawSockaddrInet4
+}
+
+func newRawFar(t testing.TB, to netip.AddrPort) *rawFar {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
+		t.Fatal(err)
+	}
+	return &rawFar{fd: fd}
+}
+
+func (f *rawFar) send(data []byte) {
+	if _, err := unix.Write(f.fd, data); err != nil {
+		panic(err)
+	}
+}
+
+func (f *rawFar) receive(into []byte) int {
+	n, err := unix.Read(f.fd, into)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// bounce sends a packet back as it came.
+type bounce struct{ port Port }
+
+func (e bounce) Receive(_ time.Time, batch []Packet) {
+	for i := range batch {
+		e.port.Send(&batch[i], batch[i].From)
+	}
+}
+
+// turning sets up a worker that the caller turns by hand.
+func turning(t testing.TB) (*socketWorker, *rawFar) {
+	w := newSocketWorker()
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{DSCP: 46})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Attach(bounce{p}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close(); w.end(w.close) })
+	return w, newRawFar(t, p.Local())
+}
+
+func TestReceiveAndSendDontAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocation counts are not meaningful under the race detector")
+	}
+	w, f := turning(t)
+	data := make([]byte, 172)
+	allocs := testing.AllocsPerRun(200, func() {
+		for range 5 {
+			f.send(data)
+		}
+		if err := w.turn(never{}); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			f.receive(data)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations for a batch received and sent", allocs)
+	}
+}
+
+func BenchmarkReceiveAndSend(b *testing.B) {
+	for _, batch := range []int{1, 16} {
+		b.Run(map[int]string{1: "one", 16: "sixteen"}[batch], func(b *testing.B) {
+			w, f := turning(b)
+			data := make([]byte, 172)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				for range batch {
+					f.send(data)
+				}
+				b.StartTimer()
+				if err := w.turn(never{}); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				for range batch {
+					f.receive(data)
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// Several workers at once must not meet in anything.
+func TestWorkersAreIndependent(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			w := Sockets().NewWorker()
+			start(t, w, never{})
+			p := open(t, w, netip.AddrPortFrom(v4, 0), Options{})
+			attach(t, w, p, echo{p})
+			f := listenUDP(t, v4)
+			for range 100 {
+				f.send(t, "ping", p.Local())
+				if data, _ := f.receive(t); data != "re: ping" {
+					t.Errorf("got %q", data)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
