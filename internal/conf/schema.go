@@ -1,0 +1,224 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// textType is how a type is read from a scalar.
+type textType struct {
+	parse func(text string, tag reflect.StructTag) (any, error)
+	plain bool // text itself rather than something written as text
+}
+
+var textTypes = map[reflect.Type]textType{
+	reflect.TypeFor[Listen]():    {parse: func(s string, tag reflect.StructTag) (any, error) { return parseListen(s, tag) }},
+	reflect.TypeFor[SIPURI]():    {parse: func(s string, tag reflect.StructTag) (any, error) { return parseSIPURI(s, tag) }},
+	reflect.TypeFor[PortRange](): {parse: func(s string, _ reflect.StructTag) (any, error) { return parsePortRange(s) }},
+	reflect.TypeFor[netip.Prefix](): {parse: func(s string, _ reflect.StructTag) (any, error) {
+		return parsePrefix(s)
+	}},
+	reflect.TypeFor[netip.Addr]():     {parse: readAddr},
+	reflect.TypeFor[netip.AddrPort](): {parse: readAddrPort},
+	reflect.TypeFor[time.Duration]():  {parse: readDuration},
+}
+
+func textTypeOf(t reflect.Type) (textType, bool) {
+	if tt, ok := textTypes[t]; ok {
+		return tt, true
+	}
+	return textType{parse: readWord, plain: true}, t.Kind() == reflect.String
+}
+
+// readWord reads text, or one of the words of the field's "values" tag.
+func readWord(text string, tag reflect.StructTag) (any, error) {
+	values := tag.Get("values")
+	if values == "" || isOneOf(text, strings.Split(values, "|")) {
+		return text, nil
+	}
+	list := strings.ReplaceAll(values, "|", ", ")
+	if word := nearest(text, strings.Split(values, "|")); word != "" {
+		return nil, fmt.Errorf("is none of %s; did you mean %s?", list, word)
+	}
+	return nil, fmt.Errorf("must be one of %s", list)
+}
+
+// readAddr reads an address; "" is the absence of one.
+func readAddr(text string, _ reflect.StructTag) (any, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	addr, err := parseAddr(text)
+	if err != nil {
+		return nil, errors.New("is no IP address; write one such as 192.0.2.10, without port or zone")
+	}
+	if addr.IsUnspecified() || addr.IsMulticast() {
+		return nil, errors.New("is no address of a host; write the one that packets are to be sent to")
+	}
+	return addr, nil
+}
+
+// readAddrPort reads ADDRESS:PORT, where the address may stand for every one of the host.
+func readAddrPort(text string, _ reflect.StructTag) (any, error) {
+	ap, err := netip.ParseAddrPort(text)
+	if err != nil || ap.Addr().Zone() != "" {
+		return nil, errors.New("is no address with a port; write one such as 127.0.0.1:8480")
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+}
+
+func readDuration(text string, tag reflect.StructTag) (any, error) {
+	span, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, errors.New("is no duration; write a number with its unit, such as 90s or 3m")
+	}
+	if lowest, err := time.ParseDuration(tag.Get("min")); err == nil && span < lowest {
+		return nil, fmt.Errorf("is too short; the least is %s", tag.Get("min"))
+	}
+	if highest, err := time.ParseDuration(tag.Get("max")); err == nil && span > highest {
+		return nil, fmt.Errorf("is too long; the most is %s", tag.Get("max"))
+	}
+	return span, nil
+}
+
+// bounds reads the tags of an integer field.
+func bounds(tag reflect.StructTag) (lowest, highest int) {
+	lowest, _ = strconv.Atoi(tag.Get("min"))
+	highest, _ = strconv.Atoi(tag.Get("max"))
+	return lowest, highest
+}
+
+// fields yields the fields of a section.
+func fields(t reflect.Type) iter.Seq[reflect.StructField] {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+// setDefaults gives the fields of v the values of their "default" tags, and those of the sections in it.
+func setDefaults(v reflect.Value) {
+	for field := range fields(v.Type()) {
+		f, text := v.FieldByIndex(field.Index), field.Tag.Get("default")
+		tt, isText := textTypeOf(f.Type())
+		switch {
+		case isText && text != "":
+			value, err := tt.parse(text, field.Tag)
+			if err != nil {
+				panic(fmt.Sprintf("conf: default of %s: %v", field.Name, err)) // a wrong tag; every test would hit it
+			}
+			f.Set(reflect.ValueOf(value).Convert(f.Type()))
+		case f.Kind() == reflect.Int:
+			i, _ := strconv.Atoi(text)
+			f.SetInt(int64(i))
+		case f.Kind() == reflect.Bool:
+			f.SetBool(text == "true")
+		case f.Kind() == reflect.Struct && !isText:
+			setDefaults(f)
+		}
+	}
+}
+
+func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
+	for field := range fields(t) {
+		if field.Tag.Get("yaml") == key {
+			return field, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+// unknownKey says that key is not known in the section t at path, and what may have been meant.
+func unknownKey(t reflect.Type, path, key string) string {
+	var keys []string
+	for field := range fields(t) {
+		keys = append(keys, field.Tag.Get("yaml"))
+	}
+	text := "unknown key " + join(path, key)
+	if near := nearest(key, keys); near != "" {
+		return fmt.Sprintf("%s; did you mean %s?", text, join(path, near))
+	}
+	if homes := sectionsWith(key); len(homes) > 0 {
+		return fmt.Sprintf("%s; it belongs in %s", text, strings.Join(homes, " or "))
+	}
+	return fmt.Sprintf("%s; remove it, the keys here are %s", text, strings.Join(keys, ", "))
+}
+
+// sectionsWith finds the sections in which key is known.
+func sectionsWith(key string) []string {
+	var homes []string
+	var walk func(t reflect.Type, path string)
+	walk = func(t reflect.Type, path string) {
+		for field := range fields(t) {
+			name, inner := field.Tag.Get("yaml"), field.Type
+			if name == key {
+				homes = append(homes, sectionName(path))
+			}
+			if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if _, isText := textTypeOf(inner); inner.Kind() == reflect.Struct && !isText {
+				walk(inner, join(path, name))
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	return homes
+}
+
+func sectionName(path string) string {
+	if path == "" {
+		return "the top level"
+	}
+	return path
+}
+
+// nearest returns the word that s was probably meant to be, or "".
+func nearest(s string, words []string) string {
+	plain := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
+	best, distance := "", 0
+	for _, w := range words {
+		d := editDistance(plain(s), plain(w))
+		if allowed := max(1, len(w)/3); d <= allowed && (best == "" || d < distance) {
+			best, distance = w, d
+		}
+	}
+	return best
+}
+
+// editDistance counts the insertions, deletions, replacements and swaps of neighbours that make b out of a.
+func editDistance(a, b string) int {
+	if len(a) > 64 { // no key is near that long
+		return len(a)
+	}
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}
