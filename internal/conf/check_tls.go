@@ -17,7 +17,7 @@ import (
 func (c checker) certificates() {
 	for user, section := range c.tlsUsers() {
 		if t := c.cfg.tlsSections()[section]; c.sound(section) && t.Certificate == "" && t.Key == "" {
-			c.errorf(user, "uses TLS, which is mutual, and %s names no certificate; add %s: {certificate: FILE, key: FILE}, or use tcp", section, section)
+			c.errorf(user, "uses TLS, and %s names no certificate; add %s: {certificate: FILE, key: FILE}, or use tcp", section, section)
 		}
 	}
 	sections := c.cfg.tlsSections()

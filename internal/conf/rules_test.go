@@ -180,7 +180,7 @@ func TestConflicts(t *testing.T) {
 		{name: "TLS from the gateway alone", old: listen, broken: "listen: «tls://198.51.100.10:5060",
 			more: []string{peer, `peer: «"sip:198.51.100.20:5060;transport=tcp"`},
 			want: []string{
-				"mediation.gateway.listen uses TLS, which is mutual, and mediation.gateway.tls names no certificate; add mediation.gateway.tls: {certificate: FILE, key: FILE}, or use tcp",
+				"mediation.gateway.listen uses TLS, and mediation.gateway.tls names no certificate; add mediation.gateway.tls: {certificate: FILE, key: FILE}, or use tcp",
 				"mediation.gateway.peer uses tcp and mediation.gateway.listen uses tls; both directions of a gateway link are TLS or neither is, so change one of them"}},
 	})
 }

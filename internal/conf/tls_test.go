@@ -15,8 +15,8 @@ func TestTLSFaults(t *testing.T) {
 		{name: "no certificate", old: section, broken: "",
 			more: []string{"listen: [tls:", "listen: [«tls:", `next_hop: "sip`, `next_hop: «"sip`},
 			want: []string{
-				"mediation.pool.listen[0] uses TLS, which is mutual, and mediation.pool.tls names no certificate; add mediation.pool.tls: {certificate: FILE, key: FILE}, or use tcp",
-				"mediation.pool.next_hop uses TLS, which is mutual, and mediation.pool.tls names no certificate; add mediation.pool.tls: {certificate: FILE, key: FILE}, or use tcp"}},
+				"mediation.pool.listen[0] uses TLS, and mediation.pool.tls names no certificate; add mediation.pool.tls: {certificate: FILE, key: FILE}, or use tcp",
+				"mediation.pool.next_hop uses TLS, and mediation.pool.tls names no certificate; add mediation.pool.tls: {certificate: FILE, key: FILE}, or use tcp"}},
 		fault("no key", "      key: causeway.key\n", "",
 			"").at("certificate: ", "mediation.pool.tls.certificate stands without its key; add mediation.pool.tls.key"),
 		fault("no certificate for the key", "      certificate: causeway.pem\n", "",
@@ -39,7 +39,7 @@ func TestTLSFaults(t *testing.T) {
 		fault("authority that is not there", "ca: ca.pem", "ca: «none.pem",
 			"mediation.pool.tls.ca FOLDER/none.pem cannot be read: no such file or directory; name a PEM file that this user may read"),
 		{name: "relay listener", old: "tcp://192.0.2.30:443", broken: "«tls://192.0.2.30:443",
-			want: []string{"relay.listen[1] uses TLS, which is mutual, and relay.tls names no certificate; add relay.tls: {certificate: FILE, key: FILE}, or use tcp"}},
+			want: []string{"relay.listen[1] uses TLS, and relay.tls names no certificate; add relay.tls: {certificate: FILE, key: FILE}, or use tcp"}},
 	})
 }
 
