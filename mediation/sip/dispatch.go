@@ -46,6 +46,9 @@ func (e *Endpoint) onRequest(req *sip.Request, tx *sip.ServerTx) {
 
 func (e *Endpoint) inDialog(req *sip.Request, tx *sip.ServerTx, localTag string) {
 	s := e.find(req.CallID().Value(), localTag)
+	if s != nil {
+		s.awaitSettled()
+	}
 	if s != nil && s.matches(req) {
 		s.receive(req, tx)
 		return

@@ -414,3 +414,45 @@ func TestMalformedIsCounted(t *testing.T) {
 		t.Errorf("%d malformed, want 1", got)
 	}
 }
+
+// TestByeRightBehindTheAnswer: 200 and BYE leave the callee in one write; the
+// caller must see an answer and then its end.
+func TestByeRightBehindTheAnswer(t *testing.T) {
+	a := newPeer(t, "tcp", "127.0.0.1", everyone)
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	callee := &peer{network: "tcp", addr: l.Addr().(*net.TCPAddr).AddrPort()}
+	var conn net.Conn
+	for i := range 20 {
+		s := a.dial(callee)
+		if i == 0 {
+			if conn, err = l.Accept(); err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+		}
+		req := readSome(t, conn)
+		res := strings.Join([]string{
+			"SIP/2.0 200 OK", headerLine(req, "Via"), headerLine(req, "From"), headerLine(req, "To") + ";tag=callee",
+			headerLine(req, "Call-ID"), headerLine(req, "CSeq"), "Contact: <sip:127.0.0.2:9;transport=tcp>", "Content-Length: 0", "", "",
+		}, "\r\n")
+		from := strings.Replace(headerLine(req, "To"), "To:", "From:", 1) + ";tag=callee"
+		bye := strings.Join([]string{
+			"BYE sip:127.0.0.1 SIP/2.0", "Via: SIP/2.0/TCP 127.0.0.2:9;branch=z9hG4bK" + newTag(), from,
+			strings.Replace(headerLine(req, "From"), "From:", "To:", 1), headerLine(req, "Call-ID"), "CSeq: 1 BYE",
+			"Max-Forwards: 70", "Content-Length: 0", "", "",
+		}, "\r\n")
+		if _, err := conn.Write([]byte(res + bye)); err != nil {
+			t.Fatal(err)
+		}
+		a.want(t, Answered)
+		a.want(t, Ended)
+		s.Ack() // the dialog is over: nothing goes out
+		if res := readSome(t, conn); !strings.HasPrefix(res, "SIP/2.0 200") {
+			t.Fatalf("BYE answered %.40s", res)
+		}
+	}
+}

@@ -76,6 +76,9 @@ type Session struct {
 	// It returns false when the owner has ended.
 	post func(Event) bool
 
+	// settled is closed when a client session leaves Early.
+	settled chan struct{}
+
 	mu      sync.Mutex // guards the following
 	d       *dialog
 	state   State
@@ -169,9 +172,32 @@ func (s *Session) requestLocked(method sip.RequestMethod, seq uint32) *sip.Reque
 	return req
 }
 
+// enterLocked changes the state.
+func (s *Session) enterLocked(next State) {
+	if s.state == Early && next != Early && s.settled != nil {
+		close(s.settled)
+	}
+	s.state = next
+}
+
+// awaitSettled holds a request that overtook the answer to our INVITE: a peer
+// may send 200 and BYE in one segment, and the stack serves every message on
+// a goroutine of its own.
+func (s *Session) awaitSettled() {
+	if s.settled == nil {
+		return
+	}
+	timer := time.NewTimer(timerT1)
+	defer timer.Stop()
+	select {
+	case <-s.settled:
+	case <-timer.C:
+	}
+}
+
 // endLocked stops timers and marks the session terminated.
 func (s *Session) endLocked() {
-	s.state = Terminated
+	s.enterLocked(Terminated)
 	if s.timer != nil {
 		s.timer.Stop()
 		s.timer = nil

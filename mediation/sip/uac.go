@@ -25,7 +25,7 @@ func (e *Endpoint) Invite(req *sip.Request, network, destination string, sdp []b
 	}
 	e.prepare(req, network, destination)
 	d := newClientDialog(req)
-	s := &Session{ep: e, d: d, key: d.key(), network: network, invite: req, post: post}
+	s := &Session{ep: e, d: d, key: d.key(), network: network, invite: req, post: post, settled: make(chan struct{})}
 	e.add(s)
 	e.spawn(s.run)
 	return s
@@ -161,7 +161,7 @@ func (s *Session) answered(res *sip.Response) {
 	}
 	s.d.establish(res)
 	s.pinned = res.Source()
-	s.state = Accepted
+	s.enterLocked(Accepted)
 	s.mu.Unlock()
 	s.post(Event{Kind: Answered, Session: s, Code: res.StatusCode, Phrase: res.Reason, SDP: sdpBody(res)})
 }
