@@ -10,9 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/netutil"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -26,7 +25,7 @@ const (
 	answerTimeout  = 30 * time.Second // from the end of the header to the end of the answer: call records can be long
 	idleTimeout    = time.Minute      // above the scrape intervals in use, so that a scraper keeps its connection
 	maxHeaderBytes = 16 << 10
-	maxConnections = 64 // more wait in the kernel's queue
+	maxConnections = 64 // more are closed: the file descriptors belong to the calls
 	maxScrapes     = 4  // at a time; more are answered 503
 	// stopTimeout bounds how long requests in flight may take when the server stops.
 	stopTimeout = 5 * time.Second
@@ -99,7 +98,7 @@ func (a *Admin) Listen() error {
 	if err != nil {
 		return fmt.Errorf("open the admin server: %w", err)
 	}
-	a.listener = netutil.LimitListener(l, maxConnections)
+	a.listener = l
 	return nil
 }
 
@@ -131,7 +130,7 @@ func (a *Admin) Run(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug), // a remote can cause these at will
 	}
-	connections := countConnections(server)
+	connections := watchConnections(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.listener) }()
 	var failure error
@@ -158,15 +157,20 @@ func (a *Admin) stop(ctx context.Context, server *http.Server) {
 	}
 }
 
-// countConnections returns a group that is done when no goroutine serves a connection of server: Close does not wait
-// for them. It must be called before Serve.
-func countConnections(server *http.Server) *sync.WaitGroup {
+// watchConnections closes connections of server beyond maxConnections, and returns a group that is done when no goroutine
+// serves one: Close of the server does not wait for them. It must be called before Serve.
+func watchConnections(server *http.Server) *sync.WaitGroup {
 	var open sync.WaitGroup
-	server.ConnState = func(_ net.Conn, state http.ConnState) {
+	var count atomic.Int64
+	server.ConnState = func(c net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
 			open.Add(1)
+			if count.Add(1) > maxConnections {
+				_ = c.Close() // its goroutine finds it closed, and ends
+			}
 		case http.StateClosed, http.StateHijacked:
+			count.Add(-1)
 			open.Done()
 		}
 	}

@@ -289,6 +289,36 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// TestTooManyConnections fills the server with silent clients; the next one is refused, until they are cut off.
+func TestTooManyConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := runOn(ctx, l, slog.New(slog.DiscardHandler), nil)
+		ask := func() error {
+			c := l.dial()
+			defer c.Close()
+			go func() { _, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") }()
+			_, err := http.ReadResponse(bufio.NewReader(c), nil)
+			return err
+		}
+		for range maxConnections {
+			defer l.dial().Close()
+		}
+		if err := ask(); err == nil {
+			t.Error("one connection too many was answered")
+		}
+		time.Sleep(headerTimeout + time.Second)
+		if err := ask(); err != nil {
+			t.Errorf("after the silent ones were cut off: %v", err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestSlowReader has a client that asks and does not read the answer.
 func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

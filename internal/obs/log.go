@@ -6,8 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // NewLogger returns a logger that writes to w. level is debug, info, warn or error; format is text, json or auto, which
@@ -34,11 +32,12 @@ func parseLevel(level string) slog.Level {
 	return slog.LevelInfo
 }
 
+// isTerminal reports whether w is a character device. That /dev/null is one as well does no harm.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
