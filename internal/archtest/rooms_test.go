@@ -62,7 +62,7 @@ var rooms = map[string]room{
 
 	"configs": {},
 
-	"internal/netio":    {may: []string{"golang.org/x/sys/unix", "golang.org/x/net"}, sockets: true},
+	"internal/netio":    {may: []string{"golang.org/x/sys/unix", "golang.org/x/net", "./internal/pkt"}, sockets: true},
 	"internal/pkt":      {},
 	"internal/wheel":    {},
 	"internal/conf":     {may: []string{"./configs", "./mediation/number", "github.com/goccy/go-yaml"}},
