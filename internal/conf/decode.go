@@ -93,7 +93,7 @@ func (d decoder) section(n ast.Node, v reflect.Value, path string) {
 		seen[key] = true
 		d.value(value, v.FieldByIndex(field.Index), join(path, key), field.Tag)
 	})
-	for field := range fields(v.Type()) {
+	for field := range v.Type().Fields() {
 		if key := field.Tag.Get("yaml"); field.Tag.Get("need") == "required" && !seen[key] && !d.broken[path] {
 			d.missing(path, key)
 		}

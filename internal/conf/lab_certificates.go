@@ -161,7 +161,7 @@ func (l labFiles) write(name, blockType string, der []byte) error {
 		err = os.Rename(temporary.Name(), l.path(name))
 	}
 	if err != nil {
-		os.Remove(temporary.Name())
+		_ = os.Remove(temporary.Name()) // the error that matters is the first one
 	}
 	return err
 }

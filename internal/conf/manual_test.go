@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -63,16 +64,14 @@ func readManual(text string) (map[string]entry, error) {
 // settings walks the types of Config and returns each key with its field; sections have no tag that says anything.
 func settings(t reflect.Type, path string) map[string]reflect.StructField {
 	all := map[string]reflect.StructField{}
-	for field := range fields(t) {
+	for field := range t.Fields() {
 		key, inner := join(path, field.Tag.Get("yaml")), field.Type
 		all[key] = field
 		if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
 		if _, isText := textTypeOf(inner); inner.Kind() == reflect.Struct && !isText {
-			for k, f := range settings(inner, key) {
-				all[k] = f
-			}
+			maps.Copy(all, settings(inner, key))
 		}
 	}
 	return all

@@ -24,7 +24,7 @@ type Error struct {
 }
 
 // Error implements error: FILE:LINE:COL: what is wrong, and the fix.
-func (e Error) Error() string { return e.Position.String() + ": " + e.Text }
+func (e Error) Error() string { return fmt.Sprintf("%v: %s", e.Position, e.Text) }
 
 // Errors is every fault that was found, in the order of the file. It is never empty.
 type Errors []Error
@@ -54,7 +54,7 @@ type Warning struct {
 }
 
 // String returns FILE:LINE:COL: what may go wrong, and the remedy.
-func (w Warning) String() string { return w.Position.String() + ": " + w.Text }
+func (w Warning) String() string { return fmt.Sprintf("%v: %s", w.Position, w.Text) }
 
 func (p Position) compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))

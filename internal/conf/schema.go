@@ -3,9 +3,9 @@ package conf
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +39,7 @@ func textTypeOf(t reflect.Type) (textType, bool) {
 // readWord reads text, or one of the words of the field's "values" tag.
 func readWord(text string, tag reflect.StructTag) (any, error) {
 	values := tag.Get("values")
-	if values == "" || isOneOf(text, strings.Split(values, "|")) {
+	if values == "" || slices.Contains(strings.Split(values, "|"), text) {
 		return text, nil
 	}
 	list := strings.ReplaceAll(values, "|", ", ")
@@ -94,20 +94,9 @@ func bounds(tag reflect.StructTag) (lowest, highest int) {
 	return lowest, highest
 }
 
-// fields yields the fields of a section.
-func fields(t reflect.Type) iter.Seq[reflect.StructField] {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
-		}
-	}
-}
-
 // setDefaults gives the fields of v the values of their "default" tags, and those of the sections in it.
 func setDefaults(v reflect.Value) {
-	for field := range fields(v.Type()) {
+	for field := range v.Type().Fields() {
 		f, text := v.FieldByIndex(field.Index), field.Tag.Get("default")
 		tt, isText := textTypeOf(f.Type())
 		switch {
@@ -129,7 +118,7 @@ func setDefaults(v reflect.Value) {
 }
 
 func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
-	for field := range fields(t) {
+	for field := range t.Fields() {
 		if field.Tag.Get("yaml") == key {
 			return field, true
 		}
@@ -140,7 +129,7 @@ func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 // unknownKey says that key is not known in the section t at path, and what may have been meant.
 func unknownKey(t reflect.Type, path, key string) string {
 	var keys []string
-	for field := range fields(t) {
+	for field := range t.Fields() {
 		keys = append(keys, field.Tag.Get("yaml"))
 	}
 	text := "unknown key " + join(path, key)
@@ -158,7 +147,7 @@ func sectionsWith(key string) []string {
 	var homes []string
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
-		for field := range fields(t) {
+		for field := range t.Fields() {
 			name, inner := field.Tag.Get("yaml"), field.Type
 			if name == key {
 				homes = append(homes, sectionName(path))

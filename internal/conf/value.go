@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -61,7 +62,7 @@ var networks = []string{"udp", "tcp", "tls"}
 // parseListen reads a URL such as tls://192.0.2.10:5061. A port that is left out is taken from the field's "port" tag.
 func parseListen(text string, tag reflect.StructTag) (Listen, error) {
 	network, rest, found := strings.Cut(text, "://")
-	if !found || !isOneOf(network, networks) {
+	if !found || !slices.Contains(networks, network) {
 		return Listen{}, errors.New("is no listener; write udp://, tcp:// or tls:// and an address, such as tls://192.0.2.10:5061")
 	}
 	host, port, err := splitHostPort(rest)
@@ -95,7 +96,7 @@ func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 	u := SIPURI{Transport: tag.Get("via")}
 	if hasParams {
 		name, value, _ := strings.Cut(params, "=")
-		if name != "transport" || !isOneOf(value, networks) {
+		if name != "transport" || !slices.Contains(networks, value) {
 			return SIPURI{}, fmt.Errorf("has the parameter %q; the only one is transport=udp, tcp or tls", params)
 		}
 		u.Transport = value
@@ -123,7 +124,8 @@ func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 
 // splitHostPort splits HOST, HOST:PORT, [V6] and [V6]:PORT. The port is 0 when there is none.
 func splitHostPort(s string) (host string, port int, err error) {
-	host, portText, hasPort := s, "", false
+	var portText string
+	var hasPort bool
 	switch end := strings.IndexByte(s, ']'); {
 	case strings.HasPrefix(s, "["):
 		if end < 0 {
@@ -224,13 +226,4 @@ func isHostName(s string) bool {
 	}
 	// A name of digits and dots alone is an address that someone mistyped.
 	return strings.Trim(s, "0123456789.") != ""
-}
-
-func isOneOf(s string, words []string) bool {
-	for _, w := range words {
-		if s == w {
-			return true
-		}
-	}
-	return false
 }

@@ -32,7 +32,7 @@ func writeLines(out *strings.Builder, path string, attrs []slog.Attr) {
 // attributes renders a section. Roles that do not run are left out.
 func attributes(section reflect.Value) []slog.Attr {
 	var attrs []slog.Attr
-	for field := range fields(section.Type()) {
+	for field := range section.Type().Fields() {
 		key, v := field.Tag.Get("yaml"), section.FieldByIndex(field.Index)
 		if v.Kind() == reflect.Pointer {
 			if v.IsNil() {

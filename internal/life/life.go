@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -104,8 +105,7 @@ var errFinished = errors.New("every component is finished")
 
 // stop stops the parts from the last to the first and joins their errors in the order of Add.
 func (g *Group) stop(cause error) error {
-	for i := len(g.parts) - 1; i >= 0; i-- {
-		p := g.parts[i]
+	for _, p := range slices.Backward(g.parts) {
 		p.cancel(cause)
 		g.await(p)
 	}
@@ -151,7 +151,7 @@ func isCancellation(ctx context.Context, err error) bool {
 		return false
 	}
 	for ; err != nil; err = errors.Unwrap(err) {
-		if err == ctx.Err() || err == context.Cause(ctx) {
+		if err == ctx.Err() || err == context.Cause(ctx) { //nolint:errorlint // errors.Is would look into joined errors as well
 			return true
 		}
 	}

@@ -235,7 +235,7 @@ func TestCauseReachesTheParts(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		reason := errors.New("got signal \"terminated\"")
 		cancel(reason)
-		if err := g.Run(ctx); err != nil || got != reason {
+		if err := g.Run(ctx); err != nil || !errors.Is(got, reason) {
 			t.Errorf("error %v, cause %v", err, got)
 		}
 		if !strings.Contains(out.String(), "msg=stopping cause=") {

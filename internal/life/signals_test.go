@@ -98,7 +98,7 @@ func TestSignalsWithoutSignal(t *testing.T) {
 		t.Error("cancelled before any signal")
 	}
 	stop()
-	if context.Cause(ctx) != context.Canceled {
+	if !errors.Is(context.Cause(ctx), context.Canceled) {
 		t.Errorf("cause %v", context.Cause(ctx))
 	}
 	stop()
@@ -108,7 +108,7 @@ func TestSignalsWithoutSignal(t *testing.T) {
 	cancel(reason)
 	ctx, stop = Signals(parent)
 	defer stop()
-	if <-ctx.Done(); context.Cause(ctx) != reason {
+	if <-ctx.Done(); !errors.Is(context.Cause(ctx), reason) {
 		t.Errorf("cause %v", context.Cause(ctx))
 	}
 }

@@ -3,12 +3,15 @@ package obs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,18 +136,19 @@ func (a *Admin) Run(ctx context.Context) error {
 	connections := watchConnections(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.listener) }()
-	var failure error
+	var err error
 	select {
-	case err := <-served:
-		failure = fmt.Errorf("serve admin requests: %w", err)
+	case err = <-served:
+		a.stop(context.WithoutCancel(ctx), server)
 	case <-ctx.Done():
-	}
-	a.stop(context.WithoutCancel(ctx), server)
-	if failure == nil {
-		<-served // http.ErrServerClosed
+		a.stop(context.WithoutCancel(ctx), server)
+		err = <-served
 	}
 	connections.Wait()
-	return failure
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve admin requests: %w", err)
 }
 
 // stop ends the server: in order as long as stopTimeout lasts, by closing connections after that.
@@ -172,6 +176,7 @@ func watchConnections(server *http.Server) *sync.WaitGroup {
 		case http.StateClosed, http.StateHijacked:
 			count.Add(-1)
 			open.Done()
+		default: // a connection between requests, or in one, is still open
 		}
 	}
 	return &open
@@ -190,17 +195,20 @@ func (a *Admin) index(w http.ResponseWriter) {
 	a.mu.Lock()
 	patterns := slices.Clone(a.patterns)
 	a.mu.Unlock()
+	a.plain(w, "causeway\n"+strings.Join(patterns, "\n"))
+}
+
+// plain answers with a line of text.
+func (a *Admin) plain(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintln(w, "causeway")
-	for _, p := range patterns {
-		fmt.Fprintln(w, p)
+	if _, err := io.WriteString(w, text+"\n"); err != nil {
+		a.log.Debug("answer not delivered", "error", err)
 	}
 }
 
 // healthz says that the process answers; whether it can take work is for readyz.
 func (a *Admin) healthz(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintln(w, "ok")
+	a.plain(w, "ok")
 }
 
 // readyz answers 200 when every condition holds, and otherwise 503 with a JSON list of "name: reason".
@@ -216,13 +224,12 @@ func (a *Admin) readyz(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	if reasons == nil {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintln(w, "ready")
+		a.plain(w, "ready")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	if err := json.NewEncoder(w).Encode(reasons); err != nil {
-		a.log.Debug("readiness not delivered", "error", err)
+		a.log.Debug("answer not delivered", "error", err)
 	}
 }
