@@ -136,8 +136,6 @@ func checkPayloads(list []Payload) error {
 		switch {
 		case p.Type > 127:
 			return fmt.Errorf("%w: payload type %d is above 127", ErrPayload, p.Type)
-		case isRTCPType(p.Type | 0x80):
-			return fmt.Errorf("%w: payload type %d looks like RTCP (RFC 5761 section 4)", ErrPayload, p.Type)
 		case !p.Kind.valid():
 			return fmt.Errorf("%w: payload type %d has no kind", ErrPayload, p.Type)
 		case seen[p.Type]:

@@ -1,0 +1,177 @@
+package media
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Set gives one side what signalling agreed, and may do so again: early media and
+// then the answer, hold, a re-INVITE. When it returns, packets are treated by it.
+// Media flows once both sides are set.
+//
+// What stays the same goes on: the outgoing stream keeps its SSRC and sequence
+// unless the leg's local key changes, the keys keep their counters as long as
+// they are the same, and packets under a changed remote key are good for another
+// 5 s.
+//
+// Errors wrap [ErrPayload], [ErrRemote], [ErrKey] or [ErrClosed]; the side is then
+// as it was.
+func (b *Bridge) Set(s Side, leg Leg) error {
+	if err := leg.check(b.Local(s).Addr()); err != nil {
+		return fmt.Errorf("%s leg: %w", s, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return fmt.Errorf("%s leg: bridge: %w", s, ErrClosed)
+	}
+	change, err := planKeys(b.keys[s], leg.SRTP)
+	if err != nil {
+		return fmt.Errorf("%s leg: %w", s, err)
+	}
+	err = errFailed
+	b.onWorker(func(now time.Time) {
+		if !b.failed && !b.ended {
+			b.halves[s].apply(&leg, change, now)
+			err = nil
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s leg: %w", s, err)
+	}
+	b.keepKeys(s, leg.SRTP)
+	return nil
+}
+
+// keyChange is what has to be made for a leg's new keys; the parts that stay are
+// nil.
+type keyChange struct {
+	open      *opener
+	alternate *opened
+	seal      *sealer
+}
+
+// planKeys makes the contexts that the step from one set of keys to another needs.
+// That takes some microseconds, which the worker doesn't have.
+func planKeys(from, to *SRTP) (c keyChange, err error) {
+	if to == nil {
+		return c, nil
+	}
+	same := from != nil && from.Profile == to.Profile
+	if !same || !bytes.Equal(from.Remote, to.Remote) {
+		if c.open, err = newOpener(to.Profile, to.Remote); err != nil {
+			return c, err
+		}
+	}
+	if c.open != nil && from != nil {
+		if c.alternate, err = newOpened(to.Profile, to.Remote); err != nil {
+			return c, err
+		}
+	}
+	if !same || !bytes.Equal(from.Local, to.Local) {
+		ctx, err := newContext(to.Profile, to.Local)
+		if err != nil {
+			return c, err
+		}
+		c.seal = &sealer{ctx}
+	}
+	return c, nil
+}
+
+// keepKeys remembers a side's keys, to compare the next with, and wipes the ones
+// before. They are kept while the leg is plain, because coming back to them has to
+// go on where they were left: a counter that starts over would use a key stream
+// twice. b.mu is held.
+func (b *Bridge) keepKeys(s Side, keys *SRTP) {
+	if keys == nil {
+		return
+	}
+	b.wipeKeys(s)
+	b.keys[s] = &SRTP{keys.Profile, bytes.Clone(keys.Local), bytes.Clone(keys.Remote)}
+}
+
+func (b *Bridge) wipeKeys(s Side) {
+	if old := b.keys[s]; old != nil {
+		clear(old.Local)
+		clear(old.Remote)
+		b.keys[s] = nil
+	}
+}
+
+// apply makes a half what signalling said, on the worker's goroutine.
+func (h *half) apply(leg *Leg, change keyChange, now time.Time) {
+	h.set = true
+	h.remote, h.remoteRTCP = destination(leg.Remote), destination(leg.RemoteRTCP)
+	if h.remote.IsValid() {
+		h.source = h.remote.Addr() // a peer on hold may still play music from where it was
+	}
+	if !h.remoteRTCP.IsValid() && h.remote.IsValid() && h.remote.Port() < 65535 {
+		h.remoteRTCP = netip.AddrPortFrom(h.remote.Addr(), h.remote.Port()+1)
+	}
+	if !h.remote.IsValid() {
+		h.remoteRTCP = netip.AddrPort{}
+	}
+	h.receiveKind = [128]Kind{}
+	for _, p := range leg.Receive {
+		h.receiveKind[p.Type] = p.Kind
+	}
+	h.sendType = sendTypes(leg.Send)
+	h.convertTo = firstAudio(leg.Send)
+	h.applyKeys(leg.SRTP, change, now)
+	h.schedule(now)
+}
+
+func (h *half) applyKeys(keys *SRTP, change keyChange, now time.Time) {
+	if keys == nil {
+		h.secure = 0
+		return
+	}
+	h.secure = keys.Profile
+	if change.open != nil {
+		if h.open != nil {
+			change.open.succeed(h.open, change.alternate, h.in.ssrc, now)
+		}
+		h.open = change.open
+	}
+	if change.seal != nil {
+		// A new key starts with a new stream, and so with a rollover counter that is
+		// zero by anybody's reading of RFC 3711 section 3.3.1.
+		h.seal = change.seal
+		if h.out.started || h.reports.any {
+			h.newStream()
+		}
+	}
+}
+
+// destination is an address that can be sent to, without IPv6 clothes, or zero.
+func destination(a netip.AddrPort) netip.AddrPort {
+	if addr := a.Addr().Unmap(); addr.IsValid() && !addr.IsUnspecified() {
+		return netip.AddrPortFrom(addr, a.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// sendTypes turns the peer's list around; a kind that stands twice gets its first
+// number.
+func sendTypes(list []Payload) (types [kinds]int16) {
+	for k := range types {
+		types[k] = -1
+	}
+	for _, p := range list {
+		if types[p.Kind] < 0 {
+			types[p.Kind] = int16(p.Type)
+		}
+	}
+	return types
+}
+
+func firstAudio(list []Payload) Kind {
+	for _, p := range list {
+		if p.Kind.audio() {
+			return p.Kind
+		}
+	}
+	return 0
+}

@@ -1,0 +1,98 @@
+package media
+
+import (
+	"net/netip"
+
+	"causeway/qos/qoe"
+)
+
+// LegStats is what one leg of a bridge saw and did. It is a copy.
+type LegStats struct {
+	// Receive is the peer's stream: our own measurements by RFC 3550 A.3 and A.8,
+	// from the kernel's arrival times. Loss, jitter and SSRC are nil until a packet
+	// was accepted.
+	Receive qoe.Stream
+	// Send is our stream toward the peer. FarLost, FarJitterMS and RoundTripMS are
+	// what the peer's RTCP reported last, and nil if it did not.
+	Send qoe.Stream
+
+	Codec  string         // encoding name of the audio that came last, or "" before any
+	SRTP   string         // SDES name of the crypto suite, or "" for plain RTP
+	Local  netip.AddrPort // our RTP address
+	Remote netip.AddrPort // where our RTP goes; zero for nowhere
+	Source netip.AddrPort // where the peer's RTP came from last; zero before any
+}
+
+// stats reads a half, on the worker's goroutine.
+func (h *half) stats() LegStats {
+	h.readPorts()
+	return LegStats{
+		Receive: h.receiveStats(),
+		Send:    h.sendStats(),
+		Codec:   h.codec.String(),
+		SRTP:    h.secure.String(),
+		Local:   h.rtp.Local(),
+		Remote:  h.remote,
+		Source:  h.heard,
+	}
+}
+
+// readPorts takes over what the ports counted.
+func (h *half) readPorts() {
+	rtp, rtcp := h.rtp.Counters(), h.rtcp.Counters()
+	h.setDrop(dropOverflow, rtp.Overflowed+rtcp.Overflowed)
+	h.setDrop(dropUnsent, rtp.Unsent+rtcp.Unsent)
+	h.setDrop(dropUnreachable, rtp.Unreachable+rtcp.Unreachable)
+}
+
+func (h *half) setDrop(d Drop, value uint64) {
+	h.bridge.worker.counts.drops[h.side][d] += value - h.drops[d]
+	h.drops[d] = value
+}
+
+func (h *half) receiveStats() qoe.Stream {
+	in := &h.in
+	s := qoe.Stream{Packets: in.packets, Bytes: in.bytes, Drops: h.dropsOf(false)}
+	if !in.started {
+		return s
+	}
+	ssrc, lost := in.ssrc, in.lost()
+	s.SSRC, s.Lost = &ssrc, &lost
+	if in.packets > 1 && in.timed {
+		now, most := milliseconds(in.jitter), milliseconds(in.jitterMax)
+		s.JitterMS, s.JitterMaxMS = &now, &most
+	}
+	return s
+}
+
+func (h *half) sendStats() qoe.Stream {
+	s := qoe.Stream{Packets: h.out.packets, Bytes: h.out.bytes, Drops: h.dropsOf(true)}
+	if h.out.packets > 0 {
+		ssrc := h.out.ssrc
+		s.SSRC = &ssrc
+	}
+	if h.far.reported {
+		lost, jitter := h.far.lostBefore+h.far.lost, float64(h.far.jitter)/(clockRate/1000)
+		s.FarLost, s.FarJitterMS = &lost, &jitter
+	}
+	if h.far.measured {
+		ms := h.far.roundTrip.Seconds() * 1000
+		s.RoundTripMS = &ms
+	}
+	return s
+}
+
+// dropsOf names the drops of one direction that happened; nil if none did.
+func (h *half) dropsOf(sending bool) map[string]uint64 {
+	var m map[string]uint64
+	for d := passed + 1; d < dropCount; d++ {
+		if h.drops[d] == 0 || d.sending() != sending {
+			continue
+		}
+		if m == nil {
+			m = map[string]uint64{}
+		}
+		m[d.String()] = h.drops[d]
+	}
+	return m
+}
