@@ -1,7 +1,6 @@
 package mediation
 
 import (
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -125,22 +124,16 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		gauge(descSessions, float64(ep.Sessions()), name)
 		ep.Drops().Each(func(reason string, n uint64) { count(descSIPDrops, n, name, reason) })
 	}
-	s.collectMedia(count)
+	s.collectMedia(ch)
 }
 
-// mediaDrop is how the media plane prefixes counters of dropped packets.
-const mediaDrop = "dropped_"
-
-var descMediaDrops = desc("media_dropped_total", "Media packets that were not bridged, by reason.", "reason")
-
-// collectMedia publishes the plane's counters: drops as one metric with a
-// label, the others under their own names.
-func (s *Server) collectMedia(count func(*prometheus.Desc, uint64, ...string)) {
+// collectMedia publishes the plane's counters under its own names and labels.
+func (s *Server) collectMedia(ch chan<- prometheus.Metric) {
 	for _, c := range s.plane.Counters() {
-		if reason, ok := strings.CutPrefix(c.Name, mediaDrop); ok {
-			count(descMediaDrops, c.Value, reason)
-			continue
+		names, values := make([]string, len(c.Labels)), make([]string, len(c.Labels))
+		for i, l := range c.Labels {
+			names[i], values[i] = l.Name, l.Value
 		}
-		count(desc("media_"+c.Name+"_total", c.Help), c.Value)
+		ch <- prometheus.MustNewConstMetric(desc("media_"+c.Name, c.Help, names...), prometheus.CounterValue, float64(c.Value), values...)
 	}
 }
