@@ -211,7 +211,7 @@ func FuzzReadWAV(f *testing.F) {
 		if err != nil || rate2 != rate || !slices.Equal(pcm, pcm2) {
 			t.Fatalf("came back as %d samples at %d Hz, %v", len(pcm2), rate2, err)
 		}
-		if _, err := again.ReadByte(); err != io.EOF {
+		if _, err := again.ReadByte(); !errors.Is(err, io.EOF) {
 			t.Fatal("not all was read")
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -123,7 +124,7 @@ func (c *Call) Invite() *Invite { return c.invite }
 func (c *Call) Responses() []Response {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.responses[:len(c.responses):len(c.responses)]
+	return slices.Clip(c.responses)
 }
 
 // Answered returns when the call was answered; the zero time when it was not.

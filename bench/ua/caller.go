@@ -133,13 +133,16 @@ func (c *Call) place(ctx context.Context, req *sip.Request) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return c.cancel(ctx, req, tx, ringing)
+			return c.cancel(req, tx, ringing, context.Cause(ctx))
 		case <-tx.Done():
 			return tx.Err()
 		case res := <-tx.Responses():
-			final, err := c.response(req, tx, res)
-			if final || err != nil {
+			final, err := c.response(tx, res)
+			if final {
 				return err
+			}
+			if err != nil {
+				return c.cancel(req, tx, true, err)
 			}
 			ringing = true
 		}
@@ -147,7 +150,7 @@ func (c *Call) place(ctx context.Context, req *sip.Request) error {
 }
 
 // response takes a response to the INVITE and reports whether it is the final one.
-func (c *Call) response(req *sip.Request, tx sip.ClientTransaction, res *sip.Response) (final bool, err error) {
+func (c *Call) response(tx sip.ClientTransaction, res *sip.Response) (final bool, err error) {
 	c.mu.Lock()
 	c.responses = append(c.responses, Response{
 		Code: res.StatusCode, Reason: res.Reason, Headers: headersOf(res), SDP: string(res.Body()), At: time.Now(),
@@ -159,12 +162,9 @@ func (c *Call) response(req *sip.Request, tx sip.ClientTransaction, res *sip.Res
 		if len(res.Body()) > 0 {
 			err = c.hear(res)
 		}
-		if err != nil {
-			tx.Terminate()
-		}
 		return false, err
 	case res.IsSuccess():
-		return true, c.confirm(req, tx, res)
+		return true, c.confirm(tx, res)
 	}
 	return true, &ResponseError{Code: res.StatusCode, Reason: res.Reason, Responses: all}
 }
@@ -184,7 +184,7 @@ func (c *Call) hear(res *sip.Response) error {
 }
 
 // confirm acknowledges a 2xx and starts the call, or hangs up at once when its answer is no good.
-func (c *Call) confirm(req *sip.Request, tx sip.ClientTransaction, res *sip.Response) error {
+func (c *Call) confirm(tx sip.ClientTransaction, res *sip.Response) error {
 	tag, _ := res.To().Params.Get("tag")
 	if err := c.dialog.establish(res, tag); err != nil {
 		tx.Terminate()
@@ -217,9 +217,10 @@ func (c *Call) confirm(req *sip.Request, tx sip.ClientTransaction, res *sip.Resp
 }
 
 // cancel gives up an unanswered call (RFC 3261 section 9.1): a CANCEL may follow only a provisional response.
-func (c *Call) cancel(ctx context.Context, req *sip.Request, tx sip.ClientTransaction, ringing bool) error {
+// It returns why, and how the peer took it.
+func (c *Call) cancel(req *sip.Request, tx sip.ClientTransaction, ringing bool, why error) error {
 	defer tx.Terminate()
-	why := fmt.Errorf("cancelled: %w", context.Cause(ctx))
+	why = fmt.Errorf("cancelled: %w", why)
 	limit := time.NewTimer(byeWait)
 	defer limit.Stop()
 	for cancelled := false; ; {
@@ -235,7 +236,7 @@ func (c *Call) cancel(ctx context.Context, req *sip.Request, tx sip.ClientTransa
 		case <-tx.Done():
 			return errors.Join(why, tx.Err())
 		case res := <-tx.Responses():
-			final, err := c.response(req, tx, res)
+			final, err := c.response(tx, res)
 			ringing = true
 			if final && err == nil { // the answer crossed the CANCEL
 				c.bye(nil)

@@ -46,20 +46,20 @@ type media struct {
 
 // outgoing is the state of the stream that is sent.
 type outgoing struct {
-	stamp         uint32
-	seq           uint16
-	marker        bool
-	frames        int // until the next mark of the delay
-	packets       uint64
-	octets        uint64
-	failed        uint64
-	untilReport   int // frames
-	reports       uint64
-	digits        digits
-	pcm           [frameLen]int16
-	scratch       [frameLen]byte
-	packet, wire  [maxPacket]byte
-	reportSeconds time.Duration
+	stamp        uint32
+	seq          uint16
+	marker       bool
+	frames       int // until the next mark of the delay
+	packets      uint64
+	octets       uint64
+	failed       uint64
+	untilReport  int // frames
+	reports      uint64
+	digits       digits
+	pcm          [frameLen]int16
+	scratch      [frameLen]byte
+	packet, wire [maxPacket]byte
+	reportEvery  time.Duration
 }
 
 // incoming is what was received.
@@ -95,7 +95,7 @@ func (u *UA) openMedia(source tone.Source) (*media, error) {
 		ssrc: rand.Uint32(), delays: u.config.Delays, source: source,
 		out: outgoing{
 			seq: uint16(rand.Uint32()), stamp: rand.Uint32(), marker: true,
-			reportSeconds: u.config.ReportEvery,
+			reportEvery: u.config.ReportEvery,
 		},
 		in: incoming{recording: newRecording(u.config.Record), marks: map[uint8]uint64{}},
 	}

@@ -11,7 +11,7 @@ import (
 // nextReport is the number of frames to the next sender report: the configured interval, drawn anew between half and
 // one and a half of it so that calls that began together do not report together (RFC 3550 section 6.2).
 func (o *outgoing) nextReport() int {
-	frames := float64(o.reportSeconds / frameTime)
+	frames := float64(o.reportEvery / frameTime)
 	return max(2, int(frames*(0.5+rand.Float64())))
 }
 

@@ -257,3 +257,27 @@ func TestAnswerCrossesCancel(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestBadEarlyMediaIsCancelled sends an early answer that is none: the call must be cancelled, not forgotten.
+func TestBadEarlyMediaIsCancelled(t *testing.T) {
+	u := start(t, Config{Listen: "udp://127.0.0.1:0", SRTP: AES80})
+	w := newWire(t, u)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := u.Call(t.Context(), "sip:100@"+w.conn.LocalAddr().String(), Options{})
+		ended <- err
+	}()
+	invite := w.expect("INVITE ")
+	reply := func(status, body string, m message) {
+		w.send(body, "SIP/2.0 "+status, m.header("Via"), m.header("From"), m.header("To")+";tag=theirs", m.header("Call-ID"), m.header("CSeq"),
+			"Contact: <sip:wire@$US>", "Content-Type: application/sdp")
+	}
+	reply("183 Session Progress", plainOffer, invite)
+	reply("200 OK", "", w.expect("CANCEL "))
+	reply("487 Request Terminated", "", invite)
+	w.expect("ACK ")
+	var refused *ResponseError
+	if err := <-ended; !errors.Is(err, ErrSDP) || !errors.As(err, &refused) || refused.Code != 487 {
+		t.Errorf("error %v", err)
+	}
+}

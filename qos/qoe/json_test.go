@@ -15,8 +15,6 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func ptr[T any](v T) *T { return &v }
-
 func answered() *Record {
 	invite := time.Date(2026, 3, 9, 23, 59, 58, 120_000_000, time.FixedZone("", 3600))
 	ring, answer := invite.Add(310*time.Millisecond), invite.Add(2*time.Second)
@@ -31,8 +29,8 @@ func answered() *Record {
 		Legs: []Leg{
 			{
 				Side: Pool, Codec: "PCMU", SRTP: "AES_CM_128_HMAC_SHA1_80", Local: "127.0.0.1:60000", Remote: "127.0.0.1:20000",
-				Receive: Stream{SSRC: ptr(uint32(4294967295)), Packets: 2998, Bytes: 479680, Lost: ptr(int64(2)), JitterMS: ptr(0.125), JitterMaxMS: ptr(3.5), Drops: map[string]uint64{"replayed": 1, "auth_failed": 7}},
-				Send:    Stream{SSRC: ptr(uint32(0)), Packets: 3000, Bytes: 480000, RoundTripMS: ptr(0.4), FarLost: ptr(int64(-1)), FarJitterMS: ptr(0.0)},
+				Receive: Stream{SSRC: new(uint32(4294967295)), Packets: 2998, Bytes: 479680, Lost: new(int64(2)), JitterMS: new(0.125), JitterMaxMS: new(3.5), Drops: map[string]uint64{"replayed": 1, "auth_failed": 7}},
+				Send:    Stream{SSRC: new(uint32(0)), Packets: 3000, Bytes: 480000, RoundTripMS: new(0.4), FarLost: new(int64(-1)), FarJitterMS: new(0.0)},
 			},
 			{Side: Gateway, Codec: "PCMA", Local: "127.0.0.2:60000", Remote: "127.0.0.3:20002"},
 		},
@@ -153,8 +151,8 @@ func TestAppendJSONRefuses(t *testing.T) {
 		change func(*Record)
 		want   string
 	}{
-		{"nan", func(r *Record) { r.Legs[1].Send.JitterMS = ptr(math.NaN()) }, "jitter_ms: not a finite number"},
-		{"infinity", func(r *Record) { r.Legs[0].Send.RoundTripMS = ptr(math.Inf(-1)) }, "round_trip_ms: not a finite number"},
+		{"nan", func(r *Record) { r.Legs[1].Send.JitterMS = new(math.NaN()) }, "jitter_ms: not a finite number"},
+		{"infinity", func(r *Record) { r.Legs[0].Send.RoundTripMS = new(math.Inf(-1)) }, "round_trip_ms: not a finite number"},
 		{"year", func(r *Record) { r.End = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, "end: year"},
 	}
 	for _, tt := range tests {

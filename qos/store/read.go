@@ -65,7 +65,7 @@ func readFile(path string, since time.Time, yield func(*qoe.Record, error) bool)
 	if err != nil {
 		return yield(nil, fmt.Errorf("read the spool: %w", err))
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	return readLines(f, path, since, yield)
 }
 
