@@ -43,11 +43,11 @@ func allowHost(host string) (sip.Allow, error) {
 	return func(a netip.Addr) bool { return slices.Contains(addrs, a) }, nil
 }
 
-// tlsConfigs are the configurations of a side's listeners and of its own
-// connections; both nil when the side has no certificate. The certificate is
-// shown in either role; the peer that we call must hold one of CA, or of the
-// system's roots when CA is not set.
-func tlsConfigs(t conf.TLS) (server, client *tls.Config, err error) {
+// tlsConfigs are the configurations of a side's listeners, nil without a
+// certificate, and of its own connections. The certificate is shown in either
+// role. Peers are verified against CA, or the system's roots when CA is not
+// set: the peer that we call always, the one that calls us as auth says.
+func tlsConfigs(t conf.TLS, auth tls.ClientAuthType) (server, client *tls.Config, err error) {
 	var roots *x509.CertPool
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
@@ -68,6 +68,8 @@ func tlsConfigs(t conf.TLS) (server, client *tls.Config, err error) {
 		return nil, nil, fmt.Errorf("read tls.certificate and tls.key: %w", err)
 	}
 	client.Certificates = []tls.Certificate{cert}
-	server = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	server = &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientAuth: auth, ClientCAs: roots, MinVersion: tls.VersionTLS12,
+	}
 	return server, client, nil
 }

@@ -96,14 +96,14 @@ func New(cfg Config) (*Server, error) {
 func numberRules(rules []conf.Rule) []number.Rule {
 	out := make([]number.Rule, len(rules))
 	for i, r := range rules {
-		out[i] = number.Rule{Name: r.Name, Pattern: r.Pattern, Translation: r.Translation}
+		out[i] = number.Rule(r)
 	}
 	return out
 }
 
 func (s *Server) openSides() error {
 	pool, gateway := s.cfg.Pool, s.cfg.Gateway
-	poolServer, poolClient, err := tlsConfigs(pool.TLS)
+	poolServer, poolClient, err := tlsConfigs(pool.TLS, tls.VerifyClientCertIfGiven)
 	if err != nil {
 		return fmt.Errorf("pool: %w", err)
 	}
@@ -112,7 +112,7 @@ func (s *Server) openSides() error {
 	if err != nil {
 		return err
 	}
-	gatewayServer, gatewayClient, err := tlsConfigs(gateway.TLS)
+	gatewayServer, gatewayClient, err := tlsConfigs(gateway.TLS, tls.RequireAndVerifyClientCert)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

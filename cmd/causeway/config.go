@@ -37,9 +37,6 @@ func (c *checkCmd) Run(std streams) error {
 	if cfg.Mediation != nil {
 		roles += " mediation"
 	}
-	if roles == "" {
-		roles = " none"
-	}
 	fmt.Fprintf(std.out, "%s: good; roles:%s\n", c.Config, roles)
 	return nil
 }

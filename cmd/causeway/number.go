@@ -54,7 +54,7 @@ func (n *numberCmd) Run(std streams) error {
 func rulesOf(m *conf.Mediation) []number.Rule {
 	rules := make([]number.Rule, len(m.LocationProfile))
 	for i, r := range m.LocationProfile {
-		rules[i] = number.Rule{Name: r.Name, Pattern: r.Pattern, Translation: r.Translation}
+		rules[i] = number.Rule(r)
 	}
 	return rules
 }

@@ -69,6 +69,7 @@ func newNode(cfg *conf.Config, log *slog.Logger) (*node, error) {
 	if err := n.admin.Listen(); err != nil {
 		return nil, err
 	}
+	n.admin.Ready("process", n.group.Ready)
 	n.group.Add("admin", n.admin.Run)
 	spoolDir := filepath.Join(cfg.StateDir, "spool")
 	if err := os.MkdirAll(spoolDir, 0o750); err != nil {
@@ -84,7 +85,6 @@ func newNode(cfg *conf.Config, log *slog.Logger) (*node, error) {
 		log.Warn("the relay section is checked but not served: this build has no relay role yet")
 	}
 	if cfg.Mediation == nil {
-		log.Warn("the configuration has no mediation section: nothing carries calls")
 		return n, nil
 	}
 	server, err := mediation.New(mediation.Config{

@@ -10,7 +10,7 @@
 //	need     "required": an absent key is an error
 //	values   allowed words, separated by |
 //	min, max bounds of a number or a duration
-//	port     default port of a listener by network, as "udp=3478,tcp=443"
+//	port     default port of a listener or SIP URI by network, as "udp=3478,tcp=443"
 //	via      default transport of a SIP URI
 //	single   a list is refused with the reason that there is exactly one gateway
 package conf
@@ -95,14 +95,14 @@ type PoolSide struct {
 	MediaAddress netip.Addr     `yaml:"media_address" derived:"the address of the first listen"`
 	SRTP         SRTPPolicy     `yaml:"srtp" default:"required" values:"required|optional|rejected"`
 	Peers        []netip.Prefix `yaml:"peers" need:"required"` // who may send SIP on this side
-	NextHop      SIPURI         `yaml:"next_hop" need:"required" via:"tls"`
+	NextHop      SIPURI         `yaml:"next_hop" need:"required" via:"tls" port:"udp=5060,tcp=5060,tls=5061"`
 	TLS          TLS            `yaml:"tls"`
 }
 
 // GatewaySide is the side of the telephone network. SIP is accepted from the address of Peer alone.
 type GatewaySide struct {
 	Listen       Listen     `yaml:"listen" need:"required" port:"udp=5060,tcp=5060,tls=5060" single:"gateway"`
-	Peer         SIPURI     `yaml:"peer" need:"required" via:"tcp" single:"gateway"`
+	Peer         SIPURI     `yaml:"peer" need:"required" via:"tcp" port:"udp=5060,tcp=5060,tls=5060" single:"gateway"`
 	MediaAddress netip.Addr `yaml:"media_address" derived:"the address of listen"`
 	SRTP         SRTPPolicy `yaml:"srtp" default:"rejected" values:"required|optional|rejected"`
 	TLS          TLS        `yaml:"tls"`

@@ -83,7 +83,7 @@ func parseListen(text string, tag reflect.StructTag) (Listen, error) {
 }
 
 // parseSIPURI reads a URI such as sip:192.0.2.20:5060;transport=tcp. The transport that is left out is taken from the
-// field's "via" tag; the port that is left out is the registered one of the transport.
+// field's "via" tag, the port that is left out from its "port" tag.
 func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 	rest, found := strings.CutPrefix(text, "sip:")
 	if !found {
@@ -114,10 +114,7 @@ func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 		return SIPURI{}, fmt.Errorf("has the host %q, which is neither an IP address nor a name", u.Host)
 	}
 	if u.Port == 0 {
-		u.Port = 5060
-		if u.Transport == "tls" {
-			u.Port = 5061
-		}
+		u.Port = defaultPort(tag, u.Transport)
 	}
 	return u, nil
 }

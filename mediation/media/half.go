@@ -215,13 +215,13 @@ func convert(payload []byte, from, to Kind) {
 	}
 }
 
-// span is how long a payload lasts, in clock ticks: a byte of G.711 is a sample.
-// Comfort noise lasts until something else comes; events have another meaning of
-// time.
+// span is how long a payload lasts, in clock ticks and not less than one: a byte
+// of G.711 is a sample. Comfort noise lasts until something else comes. 0 is for
+// events, whose timestamp is not the time of their sending.
 func span(kind Kind, payload int) uint32 {
 	switch {
 	case kind.audio():
-		return uint32(payload)
+		return uint32(max(payload, 1))
 	case kind == CN:
 		return frame
 	}
