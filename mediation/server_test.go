@@ -155,6 +155,10 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
+func dialerFrom(ip string) *net.Dialer {
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}
+}
+
 func sine(hz float64) func() tone.Source {
 	return func() tone.Source { return tone.Sine(hz, -15) }
 }
