@@ -211,13 +211,14 @@ func read(t testing.TB, b []byte) rtpPacket {
 		timestamp: h.timestamp, ssrc: h.ssrc, body: b[fixedHeader:]}
 }
 
-// speech is a payload of 20 ms, different for each sequence number.
+// speech is a payload of 20 ms, different for each sequence number, with room for
+// 60.
 func speech(sequence uint16) []byte {
-	b := make([]byte, frame)
+	b := make([]byte, 3*frame)
 	for i := range b {
 		b[i] = byte(int(sequence)*31 + i)
 	}
-	return b
+	return b[:frame]
 }
 
 // talk is packet i of a stream of PCMU.

@@ -125,7 +125,7 @@ func (o *oracle) begin(p rtpPacket, at time.Time) expect {
 	r.out, r.timestamp = o.sequence+1, p.timestamp
 	if o.newest != nil {
 		passed := int(at.Sub(o.newest.at) / (time.Second / 8000))
-		r.outTimestamp = o.newest.timestamp + uint32(max(passed, o.newest.span, 160))
+		r.outTimestamp = o.newest.timestamp + uint32(max(passed, o.newest.span, 1))
 	}
 	return o.send(r, p, extended, at, true, true)
 }
@@ -170,7 +170,7 @@ func drawPacket(t *rapid.T, sender *rtpPacket) rtpPacket {
 	}
 	switch rapid.IntRange(0, 13).Draw(t, "kind of packet") {
 	case 0:
-		ahead(rapid.IntRange(2, 6).Draw(t, "lost")) // a gap
+		ahead(rapid.SampledFrom([]int{2, 3, 6, 63, 64, 65, 90, 127, 128, 129}).Draw(t, "lost")) // a gap
 	case 1:
 		p.sequence -= uint16(rapid.IntRange(0, 3).Draw(t, "repeated"))
 	case 2:
@@ -190,7 +190,7 @@ func drawPacket(t *rapid.T, sender *rtpPacket) rtpPacket {
 	default:
 		ahead(1)
 	}
-	p.body = speech(p.sequence)[:rapid.SampledFrom([]int{160, 160, 80, 0}).Draw(t, "payload")]
+	p.body = speech(p.sequence)[:rapid.SampledFrom([]int{160, 160, 80, 480, 0}).Draw(t, "payload")]
 	return p
 }
 

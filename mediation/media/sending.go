@@ -1,7 +1,7 @@
 package media
 
-// frame is the shortest step of the outgoing timestamp where the stream is
-// joined anew, in clock ticks: 20 ms, the packet time of all but few.
+// frame is how long a packet lasts that doesn't say, in clock ticks: 20 ms, the
+// packet time of all but few.
 const frame = 160
 
 // arrival is where a packet stands in the stream that it came in.
@@ -82,7 +82,7 @@ func (s *sending) join(in *header, a arrival) {
 	timestamp := s.lastTimestamp
 	if s.clocked {
 		passed := uint32(max(a.at-s.lastArrival, 0) / tickNanos)
-		timestamp += max(passed, s.lastSpan, frame)
+		timestamp += max(passed, s.lastSpan)
 	}
 	s.sequenceOffset = s.lastSequence + 1 - in.sequence
 	s.timestampOffset = timestamp - in.timestamp
@@ -100,6 +100,9 @@ func (s *sending) sent(out *header, span uint32, arrival int64, payload int) {
 	if newest && (span > 0 || !s.clocked) {
 		s.clocked = true
 		s.lastTimestamp, s.lastArrival, s.lastSpan = out.timestamp, arrival, span
+		if span == 0 {
+			s.lastSpan = frame
+		}
 	}
 	s.started = true
 	s.count(payload)
