@@ -57,16 +57,15 @@ type Endpoint struct {
 	closed   bool
 }
 
-var setStackLog sync.Once
+// sipgo's connections log through a package-wide logger: debug lines that name
+// no side. It is set before any goroutine can read it.
+func init() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) }
 
 // Open binds every listener of cfg. Serve starts them; Close releases them.
 // An error names the listener that could not be bound.
 func Open(cfg Config) (*Endpoint, error) {
 	e := &Endpoint{cfg: cfg, sessions: map[string]*Session{}, invites: map[string]struct{}{}}
 	stack := slog.New(stackLog{next: cfg.Log.Handler(), drops: &e.drops})
-	// sipgo's connections log through a package-wide logger; its lines are
-	// debug only and name no side.
-	setStackLog.Do(func() { sip.SetDefaultLogger(slog.New(stackLog{next: cfg.Log.Handler(), drops: new(Drops)})) })
 	e.tp = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), cfg.ClientTLS,
 		sip.WithTransportLayerLogger(stack))
 	e.tx = sip.NewTransactionLayer(e.tp,
@@ -154,6 +153,12 @@ func (e *Endpoint) Close() error {
 	}
 	e.serving.Wait()
 	e.work.Wait()
+	// A request that was on its way up when its connection closed makes the
+	// stack dial back for the response (RFC 3261 18.2.2): close that too.
+	time.Sleep(lateDial)
+	if err := e.tp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -314,6 +319,10 @@ func finalResponse(tx *sip.ClientTx) (*sip.Response, error) {
 // connectTimeout bounds name resolution, TCP and TLS set-up of an outgoing
 // request: Timer B, 64*T1 (RFC 3261 17.1.1.2).
 const connectTimeout = 32 * time.Second
+
+// lateDial is how long a connection that the stack makes while it is closed
+// may take to show.
+const lateDial = 50 * time.Millisecond
 
 // Options sends OPTIONS to uri and calls done with the status code.
 func (e *Endpoint) Options(uri sip.Uri, network string, done func(code int, err error)) {

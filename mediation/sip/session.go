@@ -76,8 +76,10 @@ type Session struct {
 	// It returns false when the owner has ended.
 	post func(Event) bool
 
-	// settled is closed when a client session leaves Early.
-	settled chan struct{}
+	// settled is closed when the owner of a client session has been told how
+	// its INVITE ended.
+	settled    chan struct{}
+	settleOnce sync.Once
 
 	mu      sync.Mutex // guards the following
 	d       *dialog
@@ -172,12 +174,10 @@ func (s *Session) requestLocked(method sip.RequestMethod, seq uint32) *sip.Reque
 	return req
 }
 
-// enterLocked changes the state.
-func (s *Session) enterLocked(next State) {
-	if s.state == Early && next != Early && s.settled != nil {
-		close(s.settled)
-	}
-	s.state = next
+// tell delivers the event that ends the wait of awaitSettled.
+func (s *Session) tell(ev Event) {
+	s.post(ev)
+	s.settleOnce.Do(func() { close(s.settled) })
 }
 
 // awaitSettled holds a request that overtook the answer to our INVITE: a peer
@@ -197,7 +197,7 @@ func (s *Session) awaitSettled() {
 
 // endLocked stops timers and marks the session terminated.
 func (s *Session) endLocked() {
-	s.enterLocked(Terminated)
+	s.state = Terminated
 	if s.timer != nil {
 		s.timer.Stop()
 		s.timer = nil

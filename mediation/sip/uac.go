@@ -116,7 +116,7 @@ func (s *Session) response(res *sip.Response) {
 		s.endLocked()
 		s.mu.Unlock()
 		if !over {
-			s.post(Event{Kind: Failed, Session: s, Reason: headerValue(res, "Reason"), Failure: carried(res)})
+			s.tell(Event{Kind: Failed, Session: s, Reason: headerValue(res, "Reason"), Failure: carried(res)})
 		}
 		s.ep.remove(s)
 	}
@@ -161,9 +161,9 @@ func (s *Session) answered(res *sip.Response) {
 	}
 	s.d.establish(res)
 	s.pinned = res.Source()
-	s.enterLocked(Accepted)
+	s.state = Accepted
 	s.mu.Unlock()
-	s.post(Event{Kind: Answered, Session: s, Code: res.StatusCode, Phrase: res.Reason, SDP: sdpBody(res)})
+	s.tell(Event{Kind: Answered, Session: s, Code: res.StatusCode, Phrase: res.Reason, SDP: sdpBody(res)})
 }
 
 // again takes a 2xx after the first: the same one once more is acknowledged
@@ -297,6 +297,6 @@ func (s *Session) failed(err error) {
 		f = &Failure{Code: 408, Local: true, Warning: "the next hop did not answer in time"}
 	}
 	s.ep.cfg.Log.Debug("INVITE failed", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
-	s.post(Event{Kind: Failed, Session: s, Failure: f})
+	s.tell(Event{Kind: Failed, Session: s, Failure: f})
 	s.ep.remove(s)
 }
