@@ -23,12 +23,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // finds in the ports what was sent. Everything runs on the test's goroutine.
 type wire struct {
 	pool *pkt.Pool
-	next uint16
+	now  func() time.Time
 }
 
 func (w *wire) NewWorker() netio.Worker                 { return w }
 func (w *wire) Run(context.Context, netio.Timers) error { panic("a wire doesn't run") }
-func (w *wire) Do(f func(now time.Time))                { f(time.Now()) }
+func (w *wire) Do(f func(now time.Time))                { f(w.now()) }
 func (w *wire) Buffer() *pkt.Buf                        { return w.pool.Get() }
 func (w *wire) Listen(local netip.AddrPort, _ netio.Options) (netio.Port, error) {
 	return &wirePort{wire: w, local: local}, nil
@@ -90,9 +90,10 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	r := &rig{t: t, now: time.Now(), buf: make([]netio.Packet, 1)}
 	p, err := NewPlane(Config{
 		First: 60000, Last: 64000, PoolAddr: poolAddr, GatewayAddr: gatewayAddr,
-		Workers: 1, CNAME: "rig", Engine: &wire{pool: pkt.NewPool(64)},
+		Workers: 1, CNAME: "rig", Engine: &wire{pkt.NewPool(64), func() time.Time { return r.now }},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, plane: p, b: b, now: time.Now(), buf: make([]netio.Packet, 1)}
+	r.plane, r.b = p, b
 	for s := range b.halves {
 		r.port(Side(s)).keep = true
 		r.rtcpPort(Side(s)).keep = true

@@ -1,0 +1,362 @@
+package media
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/pion/rtcp"
+	"pgregory.net/rapid"
+)
+
+// What we write must be what another implementation reads, field by field.
+func TestReportsAgainstLibrary(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ssrc := rapid.Uint32().Draw(t, "ssrc")
+		cname := rapid.StringMatching(`[a-z0-9@.+/=]{1,60}`).Draw(t, "cname")
+		block := reportBlock{
+			ssrc:     rapid.Uint32().Draw(t, "source"),
+			fraction: rapid.Byte().Draw(t, "fraction"),
+			lost:     rapid.Int32Range(-1<<23, 1<<23-1).Draw(t, "lost"),
+			highest:  rapid.Uint32().Draw(t, "highest"),
+			jitter:   rapid.Uint32().Draw(t, "jitter"),
+			lsr:      rapid.Uint32().Draw(t, "lsr"),
+			dlsr:     rapid.Uint32().Draw(t, "dlsr"),
+		}
+		sr := senderReport{rapid.Uint64().Draw(t, "ntp"), rapid.Uint32().Draw(t, "timestamp"),
+			rapid.Uint32().Draw(t, "packets"), rapid.Uint32().Draw(t, "bytes")}
+		sender, reporting := rapid.Bool().Draw(t, "sender"), rapid.Bool().Draw(t, "with block")
+		srp, blockp := &sr, &block
+		if !sender {
+			srp = nil
+		}
+		if !reporting {
+			blockp = nil
+		}
+		b := appendBYE(appendCNAME(appendReport(nil, ssrc, srp, blockp), ssrc, cname), ssrc)
+		if !validCompound(b) {
+			t.Fatalf("our own report is not valid: %x", b)
+		}
+		list, err := rtcp.Unmarshal(b)
+		if err != nil || len(list) != 3 {
+			t.Fatalf("%v, %v", list, err)
+		}
+		if err := rtcp.CompoundPacket(list).Validate(); err != nil {
+			t.Fatal(err)
+		}
+		var reports []rtcp.ReceptionReport
+		switch p := list[0].(type) {
+		case *rtcp.SenderReport:
+			reports = p.Reports
+			if !sender || p.SSRC != ssrc || p.NTPTime != sr.ntp || p.RTPTime != sr.timestamp ||
+				p.PacketCount != sr.packets || p.OctetCount != sr.bytes {
+				t.Fatalf("%+v is not %+v", p, sr)
+			}
+		case *rtcp.ReceiverReport:
+			reports = p.Reports
+			if sender || p.SSRC != ssrc {
+				t.Fatalf("%+v", p)
+			}
+		}
+		want := []rtcp.ReceptionReport{{SSRC: block.ssrc, FractionLost: block.fraction, TotalLost: uint32(block.lost) & 0xffffff,
+			LastSequenceNumber: block.highest, Jitter: block.jitter, LastSenderReport: block.lsr, Delay: block.dlsr}}
+		if reporting && (len(reports) != 1 || reports[0] != want[0]) || !reporting && len(reports) != 0 {
+			t.Fatalf("%+v is not %+v", reports, want)
+		}
+		if name, ok := rtcp.CompoundPacket(list).CNAME(); ok != nil || name != cname {
+			t.Fatalf("name %q, want %q", name, cname)
+		}
+		if bye := list[2].(*rtcp.Goodbye); len(bye.Sources) != 1 || bye.Sources[0] != ssrc {
+			t.Fatalf("%+v", bye)
+		}
+		readBack(t, b, ssrc, srp, blockp)
+	})
+}
+
+func readBack(t *rapid.T, b []byte, ssrc uint32, sr *senderReport, block *reportBlock) {
+	calls := 0
+	reports(b, func(from, ntp uint32, blocks []byte) {
+		calls++
+		if from != ssrc || sr != nil && ntp != ntpMiddle(sr.ntp) || sr == nil && ntp != 0 {
+			t.Fatalf("read %d, %d", from, ntp)
+		}
+		if block == nil {
+			return
+		}
+		if got, ok := findBlock(blocks, block.ssrc); !ok || got != *block {
+			t.Fatalf("read %+v, want %+v", got, *block)
+		}
+		if _, ok := findBlock(blocks, block.ssrc+1); ok {
+			t.Fatal("found a block that is not there")
+		}
+	})
+	if calls != 1 {
+		t.Fatalf("%d reports read", calls)
+	}
+}
+
+func TestInvalidCompounds(t *testing.T) {
+	rr := appendReport(nil, 9, nil, &reportBlock{})
+	sr := appendReport(nil, 9, &senderReport{}, nil)
+	name := appendCNAME(nil, 9, "x")
+	with := func(b []byte, at int, value byte) []byte {
+		b = bytes.Clone(b)
+		b[at] = value
+		return b
+	}
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	padded := with(append(bytes.Clone(name), 0, 0, 0, 4), 0, 0xa1)
+	binary.BigEndian.PutUint16(padded[2:], uint16(len(padded)/4-1))
+	for title, tt := range map[string]struct {
+		b  []byte
+		ok bool
+	}{
+		"receiver report":                   {rr, true},
+		"sender report":                     {sr, true},
+		"with a name":                       {join(sr, name), true},
+		"two reports":                       {join(rr, sr, name), true},
+		"padding at the end":                {join(rr, padded), true},
+		"nothing":                           {nil, false},
+		"a header only":                     {rr[:4], false},
+		"a name first":                      {join(name, rr), false},
+		"BYE first":                         {appendBYE(nil, 9), false},
+		"a padded report first":             {with(rr, 0, 0xa1), false},
+		"padding before the end":            {join(rr, padded, name), false},
+		"wrong version later":               {join(rr, with(name, 0, 0x41)), false},
+		"longer than it is":                 {with(rr, 3, 8), false},
+		"shorter than it is":                {with(rr, 3, 6), false},
+		"bytes left over":                   {append(bytes.Clone(rr), 0, 0), false},
+		"more blocks than there are":        {with(rr, 0, 0x82), false},
+		"31 blocks":                         {with(rr, 0, 0x9f), false},
+		"no room for the sender's own part": {with(rr[:8], 1, 200), false},
+	} {
+		if got := validCompound(tt.b); got != tt.ok {
+			t.Errorf("%s: valid %v", title, got)
+		}
+	}
+}
+
+func TestNamedDropsOfRTCP(t *testing.T) {
+	good := appendCNAME(appendReport(nil, 9, nil, nil), 9, "x")
+	for _, tt := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"empty", nil, "short"},
+		{"seven bytes", good[:7], "short"},
+		{"version", append([]byte{0x41}, good[1:]...), "version"},
+		{"RTP", talk(1, 7).bytes(), "rtp_on_rtcp_port"},
+		{"cut off", good[:len(good)-4], "malformed"},
+		{"too long", append(bytes.Clone(good), make([]byte, 3000)...), "oversized"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := bothSet(t)
+			r.inRTCP(Gateway, tt.data)
+			if err := sameDrops(r.drops(Gateway), tt.want); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	r := bothSet(t)
+	r.deliver(r.rtcpPort(Gateway), good, stranger1)
+	if err := sameDrops(r.drops(Gateway), "wrong_source"); err != nil {
+		t.Error(err)
+	}
+	if r.outRTCP(Pool) != nil || r.out(Pool) != nil {
+		t.Error("RTCP was passed on")
+	}
+}
+
+func TestNTP(t *testing.T) {
+	at := time.Date(2026, 11, 21, 12, 0, 0, 500_000_000, time.UTC)
+	since1900 := uint64(at.Sub(time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC))/time.Second) + (70*365+17)*86400
+	if got := ntpTime(at.UnixNano()); got != since1900<<32|1<<31 {
+		t.Errorf("NTP time %x, want %x", got, since1900<<32|1<<31)
+	}
+	if got := ntpMiddle(0x1234_5678_9abc_def0); got != 0x5678_9abc {
+		t.Errorf("middle %x", got)
+	}
+	for nanos, want := range map[int64]uint32{
+		-1: 0, 0: 0, 1e9: 65536, 5e8: 32768, 15_259_000: 1000, 3600 * 1e9: 3600 << 16,
+	} {
+		if got := shortTime(nanos); got != want {
+			t.Errorf("%d ns is %d, want %d", nanos, got, want)
+		}
+	}
+	if got := shortTime(100_000 * 1e9); got != math.MaxUint32 {
+		t.Errorf("more than a day is %d", got)
+	}
+	for lost, want := range map[int64]int32{0: 0, -5: -5, 1 << 40: 1<<23 - 1, -(1 << 40): -1 << 23} {
+		if got := clampLost(lost); got != want {
+			t.Errorf("%d lost fit as %d, want %d", lost, got, want)
+		}
+	}
+}
+
+// report has a side send a report, and reads it.
+func (r *rig) report(s Side) (rtcp.Packet, *rtcp.SourceDescription, int) {
+	r.t.Helper()
+	r.b.halves[s].sendReport(r.now, false)
+	out := r.outRTCP(s)
+	if len(out) != 1 {
+		r.t.Fatalf("%d reports sent", len(out))
+	}
+	list, err := rtcp.Unmarshal(out[0])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return list[0], list[1].(*rtcp.SourceDescription), len(list)
+}
+
+// Our reports tell what came and what went, and only that.
+func TestReportContents(t *testing.T) {
+	r := bothSet(t)
+	if p, sdes, n := r.report(Pool); n != 2 || len(p.(*rtcp.ReceiverReport).Reports) != 0 || sdes.Chunks[0].Items[0].Text != "rig" {
+		t.Errorf("before anything: %v, %v", p, sdes)
+	}
+	for i := range 100 { // a tenth is lost, the last not
+		r.now = r.now.Add(20 * time.Millisecond)
+		if i%10 != 5 {
+			r.in(Pool, talk(i+65_500, 7).bytes())
+		}
+	}
+	last := read(t, r.out(Gateway)[89])
+	rr, _, _ := r.report(Pool)
+	block := rr.(*rtcp.ReceiverReport).Reports[0]
+	if block.SSRC != 7 || block.TotalLost != 10 || block.FractionLost != 256*10/100 || block.LastSequenceNumber != 65_599 || block.LastSenderReport != 0 {
+		t.Errorf("block %+v", block)
+	}
+	sr, _, _ := r.report(Gateway)
+	s := sr.(*rtcp.SenderReport)
+	if s.SSRC != last.ssrc || s.PacketCount != 90 || s.OctetCount != 90*frame || s.RTPTime != last.timestamp || len(s.Reports) != 0 {
+		t.Errorf("sender report %+v, last packet %d", s, last.timestamp)
+	}
+	if s.NTPTime != ntpTime(r.now.UnixNano()) {
+		t.Errorf("NTP time %x", s.NTPTime)
+	}
+	// Nothing more comes or goes: no block, and no sender report from the second
+	// interval on.
+	r.now = r.now.Add(time.Second)
+	if rr, _, _ := r.report(Pool); len(rr.(*rtcp.ReceiverReport).Reports) != 0 {
+		t.Error("a block about a silent source")
+	}
+	sr, _, _ = r.report(Gateway)
+	if got := sr.(*rtcp.SenderReport); got.RTPTime != last.timestamp+clockRate {
+		t.Errorf("a second later the timestamp is +%d", got.RTPTime-last.timestamp)
+	}
+	if p, _, _ := r.report(Gateway); len(p.DestinationSSRC()) != 0 {
+		t.Errorf("a stream that stands still reports %T", p)
+	} else if _, ok := p.(*rtcp.ReceiverReport); !ok {
+		t.Errorf("a stream that stands still reports %T", p)
+	}
+}
+
+// The peer's sender report comes back to it in our blocks, and ours in its.
+func TestEchoOfSenderReports(t *testing.T) {
+	r := bothSet(t)
+	r.in(Pool, talk(1, 7).bytes())
+	peer := appendCNAME(appendReport(nil, 7, &senderReport{ntp: 0x1111_2222_3333_4444}, nil), 7, "p")
+	r.inRTCP(Pool, peer)
+	r.now = r.now.Add(1500 * time.Millisecond)
+	r.in(Pool, talk(2, 7).bytes())
+	rr, _, _ := r.report(Pool)
+	if b := rr.(*rtcp.ReceiverReport).Reports[0]; b.LastSenderReport != 0x2222_3333 || b.Delay != 3*65536/2 {
+		t.Errorf("block %+v", b)
+	}
+
+	sr, _, _ := r.report(Gateway)
+	s := sr.(*rtcp.SenderReport)
+	answer := func(lsr, dlsr uint32) LegStats {
+		block := reportBlock{ssrc: s.SSRC, lost: -2, jitter: 80, lsr: lsr, dlsr: dlsr}
+		r.inRTCP(Gateway, appendCNAME(appendReport(nil, 99, nil, &block), 99, "g"))
+		return r.b.Stats()[Gateway]
+	}
+	lsr := ntpMiddle(s.NTPTime)
+	r.now = r.now.Add(250 * time.Millisecond)
+	if st := answer(lsr+1, 0); st.Send.RoundTripMS != nil {
+		t.Errorf("a report that was never sent gives a round trip of %v", *st.Send.RoundTripMS)
+	}
+	if st := answer(0, 0); st.Send.RoundTripMS != nil {
+		t.Error("a report without an echo gives a round trip")
+	}
+	if st := answer(lsr, 65536); st.Send.RoundTripMS != nil {
+		t.Error("a round trip below zero")
+	}
+	st := answer(lsr, 65536/8)
+	if st.Send.RoundTripMS == nil || math.Abs(*st.Send.RoundTripMS-125) > 0.1 {
+		t.Errorf("round trip %v, want 125 ms", st.Send.RoundTripMS)
+	}
+	if *st.Send.FarLost != -2 || *st.Send.FarJitterMS != 10 {
+		t.Errorf("far end lost %d, jitter %v", *st.Send.FarLost, *st.Send.FarJitterMS)
+	}
+	if st := answer(lsr, 65536/4+20); *st.Send.RoundTripMS != 0 {
+		t.Errorf("rounding below zero gives %v ms", *st.Send.RoundTripMS)
+	}
+	if st := r.b.Stats()[Pool]; st.Send.FarLost != nil || st.Send.RoundTripMS != nil {
+		t.Error("the other leg's reports count here")
+	}
+}
+
+// A leg whose stream got another SSRC goes on counting what the far end lost.
+func TestFarLossOverStreams(t *testing.T) {
+	r, phone := secured(t, AES128_CM_80)
+	tell := func(lost int32) int64 {
+		block := reportBlock{ssrc: r.b.halves[Pool].out.ssrc, lost: lost}
+		r.inRTCP(Pool, phone.protectRTCP(appendCNAME(appendReport(nil, 7, nil, &block), 7, "p")))
+		return *r.b.Stats()[Pool].Send.FarLost
+	}
+	r.in(Gateway, talk(1, 8).bytes())
+	if got := tell(5); got != 5 {
+		t.Errorf("lost %d", got)
+	}
+	leg := secureLeg(Pool, AES128_CM_80)
+	leg.SRTP.Local = key(AES128_CM_80, 90)
+	r.set(Pool, leg)
+	if got := tell(3); got != 8 {
+		t.Errorf("lost %d over two streams, want 8", got)
+	}
+	r.in(Gateway, talk(2, 8).bytes())
+	r.out(Pool)
+	r.b.halves[Pool].sendReport(r.now, false)
+	b := newPhone(t, leg.SRTP).unprotectRTCP(r.outRTCP(Pool)[0])
+	list, err := rtcp.Unmarshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sr := list[0].(*rtcp.SenderReport); sr.PacketCount != 1 {
+		t.Errorf("the new stream's report counts %d packets", sr.PacketCount)
+	}
+}
+
+// Reports of a protected leg are protected, from the first to the BYE; a leg that
+// never sent anything leaves without a word.
+func TestProtectedReportsAndGoodbye(t *testing.T) {
+	eachProfile(t, func(t *testing.T, p Profile) {
+		r, phone := secured(t, p)
+		r.in(Gateway, talk(1, 8).bytes())
+		r.b.halves[Pool].sendReport(r.now, false)
+		r.b.Close()
+		out := r.outRTCP(Pool)
+		if len(out) != 2 {
+			t.Fatalf("%d reports sent, want one and the last", len(out))
+		}
+		for i, b := range out {
+			if validCompound(b) {
+				t.Errorf("report %d is in the clear", i)
+			}
+			list, err := rtcp.Unmarshal(phone.unprotectRTCP(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, bye := list[len(list)-1].(*rtcp.Goodbye); bye != (i == 1) {
+				t.Errorf("report %d ends with %T", i, list[len(list)-1])
+			}
+		}
+		if r.outRTCP(Gateway) != nil {
+			t.Error("a leg that never sent anything says goodbye")
+		}
+	})
+}
