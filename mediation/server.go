@@ -133,7 +133,8 @@ func (s *Server) openSide(which media.Side, listen []conf.Listen, server, client
 	return sip.Open(sip.Config{
 		Side: sideNames[which], Listen: listeners, ServerTLS: server, ClientTLS: client, Allow: allow,
 		UserAgent: s.cfg.UserAgent, Log: s.log.With("side", sideNames[which]),
-		Invite: func(session *sip.Session) { s.incoming(which, session) },
+		Invite:  func(session *sip.Session) { s.incoming(which, session) },
+		Refused: func(a sip.Attempt, f *sip.Failure) { s.refused(which, a, f) },
 	})
 }
 
@@ -185,6 +186,20 @@ func (c *Call) turnAway(why string) {
 	f := &sip.Failure{Code: 503, Local: true, Warning: why, Headers: []sip.Header{retryAfter}}
 	c.a.Reject(f)
 	c.finish(over, f.Code, phraseOf(f), "", causeway)
+}
+
+// refused records an attempt that was refused before it became a call.
+func (s *Server) refused(from media.Side, a sip.Attempt, f *sip.Failure) {
+	now := s.now()
+	r := &qoe.Record{
+		Version: qoe.Version, ID: newCallID(), Direction: directionNames[from],
+		CallIDs: map[string]string{sideNames[from]: a.CallID}, Received: numbersOf(a.Parties),
+		Invite: now, End: now, Code: f.Code, Reason: phraseOf(f), EndedBy: causeway,
+	}
+	s.counters.ended(r.Direction, r.Code, false)
+	if !s.spool.Append(r) {
+		s.log.Error("record not kept: the spool is full", "call", r.ID)
+	}
 }
 
 // present is how a call that came from one side is shown to the other.

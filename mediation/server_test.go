@@ -296,6 +296,21 @@ func TestRefusedAtTheDoor(t *testing.T) {
 	}
 }
 
+// TestRefusedBeforeACall: an INVITE that validation refuses is an attempt too.
+func TestRefusedBeforeACall(t *testing.T) {
+	s := newTestServer(t)
+	client, _ := ends(t, s, ua.Config{}, ua.Config{})
+	_, err := client.Call(within(t), s.uri(media.Pool, "+1"), ua.Options{From: "+2", Headers: []ua.Header{{Name: "Require", Value: "teleportation"}}})
+	var refused *ua.ResponseError
+	if !errors.As(err, &refused) || refused.Code != 420 || refused.Final().Get("Unsupported") != "teleportation" {
+		t.Fatalf("%v", err)
+	}
+	r := s.records().wait(t, 1)[0]
+	if r.Code != 420 || r.CallIDs["pool"] == "" || !strings.Contains(r.Received.From, "+2") || r.Legs != nil {
+		t.Errorf("record %+v", r)
+	}
+}
+
 // TestPortsRunOut: with one pair the second call gets 503 and is counted; the
 // first is not disturbed.
 func TestPortsRunOut(t *testing.T) {

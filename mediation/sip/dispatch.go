@@ -25,6 +25,7 @@ func (e *Endpoint) onRequest(req *sip.Request, tx *sip.ServerTx) {
 			return
 		}
 		e.refuse(req, tx, f)
+		e.attempt(req, f)
 		return
 	}
 	if tag, ok := req.To().Params.Get("tag"); ok && tag != "" {
@@ -77,7 +78,8 @@ func (e *Endpoint) newSession(req *sip.Request, tx *sip.ServerTx) {
 	}
 	e.mu.Unlock()
 	if merged {
-		e.refuse(req, tx, &Failure{Code: 482, Local: true}) // RFC 3261 8.2.2.2
+		// RFC 3261 8.2.2.2; the attempt is on record already.
+		e.refuse(req, tx, &Failure{Code: 482, Local: true})
 		return
 	}
 	tag := newTag()
@@ -86,7 +88,9 @@ func (e *Endpoint) newSession(req *sip.Request, tx *sip.ServerTx) {
 		e.mu.Lock()
 		delete(e.invites, mergeKey)
 		e.mu.Unlock()
-		e.refuse(req, tx, &Failure{Code: 400, Warning: err.Error(), Local: true})
+		f := &Failure{Code: 400, Warning: err.Error(), Local: true}
+		e.refuse(req, tx, f)
+		e.attempt(req, f)
 		return
 	}
 	// Every response to this INVITE, the stack's own 100 and 487 included,
@@ -96,6 +100,17 @@ func (e *Endpoint) newSession(req *sip.Request, tx *sip.ServerTx) {
 	s.mergeKey = mergeKey
 	e.add(s)
 	e.cfg.Invite(s)
+}
+
+// attempt reports a refused INVITE, as far as it can be read.
+func (e *Endpoint) attempt(req *sip.Request, f *Failure) {
+	if req.Method != sip.INVITE || e.cfg.Refused == nil || req.From() == nil || req.To() == nil || req.CallID() == nil {
+		return
+	}
+	if tag, ok := req.To().Params.Get("tag"); ok && tag != "" {
+		return // in a dialog: no new attempt
+	}
+	e.cfg.Refused(Attempt{Parties: PartiesOf(req), CallID: req.CallID().Value()}, f)
 }
 
 func (e *Endpoint) optionsResponse(req *sip.Request) *sip.Response {

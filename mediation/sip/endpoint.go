@@ -37,6 +37,16 @@ type Config struct {
 	// goroutine of the transport; it must return soon. It takes the session
 	// over: it answers it, and receives its events.
 	Invite func(*Session)
+	// Refused is told of an INVITE outside a dialog that was answered with a
+	// failure before it became a session, so that every attempt has its
+	// record. It must return soon. Nil: nobody wants to know.
+	Refused func(Attempt, *Failure)
+}
+
+// Attempt is an INVITE that never became a session.
+type Attempt struct {
+	Parties Parties
+	CallID  string
 }
 
 // Endpoint is the user agent of one side.
