@@ -139,6 +139,11 @@ func (r *rig) packet(data []byte, from netip.AddrPort, at time.Time) netio.Packe
 func (r *rig) deliver(p *wirePort, data []byte, from netip.AddrPort) {
 	r.buf[0] = r.packet(data, from, r.now)
 	p.receiver.Receive(r.now, r.buf)
+	if r.b.failed {
+		r.plane.failing.Lock()
+		defer r.plane.failing.Unlock()
+		r.t.Fatalf("panicked at %x: %v", data, r.plane.failures)
+	}
 	if r.buf[0].Buf != nil {
 		r.wire().pool.Put(r.buf[0].Buf)
 	}
