@@ -33,7 +33,7 @@ func listen(w *socketWorker, local netip.AddrPort, o Options) (*socketPort, erro
 	}
 	p := &socketPort{worker: w, local: local, fd: fd, v6: family == unix.AF_INET6}
 	if err := p.bind(sa, o); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil, fmt.Errorf("listen on %s: %w", local, err)
 	}
 	return p, nil
@@ -126,5 +126,9 @@ func (p *socketPort) Close() {
 		p.worker.remove(p)
 	}
 	p.closed = true
-	unix.Close(p.fd)
+	closeFD(p.fd)
 }
+
+// closeFD closes a descriptor that nobody reads from or writes to any more, so
+// that no error of closing could matter.
+func closeFD(fd int) { _ = unix.Close(fd) }

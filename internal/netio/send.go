@@ -106,8 +106,9 @@ func pending(errno unix.Errno) bool {
 	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN,
 		unix.ENOPROTOOPT, unix.EPROTO, unix.EMSGSIZE, unix.EACCES, unix.EOPNOTSUPP, unix.ENONET:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 func sendmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {

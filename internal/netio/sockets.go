@@ -120,13 +120,13 @@ func (w *socketWorker) open() error {
 	}
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		unix.Close(epoll)
+		closeFD(epoll)
 		return os.NewSyscallError("eventfd", err)
 	}
 	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(event)}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, event, &e); err != nil {
-		unix.Close(epoll)
-		unix.Close(event)
+		closeFD(epoll)
+		closeFD(event)
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	w.begin(func() { // takes the queue over before the descriptors are anybody's
@@ -140,8 +140,8 @@ func (w *socketWorker) open() error {
 
 func (w *socketWorker) close() {
 	w.out.flush()
-	unix.Close(w.epoll)
-	unix.Close(w.event)
+	closeFD(w.epoll)
+	closeFD(w.event)
 	w.epoll, w.event = -1, -1
 }
 

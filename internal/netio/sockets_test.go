@@ -170,10 +170,7 @@ func TestOutOfDescriptors(t *testing.T) {
 }
 
 // rawFar is a far end that sends without memory, to measure the worker alone.
-type rawFar struct {
-	fd int
-	to unix.RawSockaddrInet4
-}
+type rawFar struct{ fd int }
 
 func newRawFar(t testing.TB, to netip.AddrPort) *rawFar {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

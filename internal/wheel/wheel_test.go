@@ -175,7 +175,7 @@ func checkNext(t *rapid.T, w *Wheel[int], m model, now, tick time.Duration) {
 	if earliest := origin.Add(time.Duration(m.earliest()) * tick); next.After(earliest) {
 		t.Fatalf("Next is %v, after the earliest timer at %v", next, earliest)
 	}
-	if !next.After(origin.Add(now / tick * tick)) {
+	if !next.After(origin.Add(now - now%tick)) {
 		t.Fatalf("Next is %v, with nothing left to do at %v", next, at(now))
 	}
 }

@@ -148,7 +148,7 @@ func (b *Bridge) end(now time.Time) {
 	for s := range b.halves {
 		h := &b.halves[s]
 		b.worker.wheel.Stop(&h.timer)
-		if h.out.packets > 0 || h.reports.any {
+		if h.out.total.packets > 0 || h.reports.any {
 			h.sendReport(now, true) // RFC 3550 section 6.3.7: silent participants leave silently
 		}
 	}

@@ -52,16 +52,16 @@ func (in rtpInput) Receive(now time.Time, batch []netio.Packet) {
 	h := in.half
 	defer h.bridge.guard()
 	out := &h.bridge.halves[h.side.other()]
-	received, sent := h.in.traffic, out.out.traffic
+	received, sent := h.in.total, out.out.total
 	for i := range batch {
 		if drop := h.pass(out, &batch[i], now); drop != passed {
 			h.bridge.drop(h, out, drop)
 		}
 	}
 	counts := &h.bridge.worker.counts
-	counts.received[h.side].add(h.in.traffic.since(received))
-	counts.sent[out.side].add(out.out.traffic.since(sent))
-	if h.in.traffic != received {
+	counts.received[h.side].add(h.in.total.since(received))
+	counts.sent[out.side].add(out.out.total.since(sent))
+	if h.in.total != received {
 		h.active.Store(max(int64(now.Sub(h.bridge.plane.start)), 1))
 	}
 }
@@ -95,8 +95,9 @@ func (h *half) pass(out *half, pk *netio.Packet, now time.Time) Drop {
 		return dropNewSource
 	case jumped:
 		return dropJump
+	case follows, begins, again:
 	}
-	h.in.count(end - hd.length)
+	h.in.total.count(end - hd.length)
 	h.heard = pk.From
 	if v == again {
 		return dropDuplicate

@@ -3,10 +3,8 @@ package media
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -303,8 +301,6 @@ func (p *phone) unprotectRTCP(b []byte) []byte {
 	return out
 }
 
-func ssrcOf(b []byte) uint32 { return binary.BigEndian.Uint32(b[8:]) }
-
 func sameDrops(got map[string]uint64, want ...string) error {
 	m := map[string]uint64{}
 	for _, name := range want {
@@ -322,12 +318,6 @@ func sameDrops(got map[string]uint64, want ...string) error {
 }
 
 var profiles = []Profile{AES128_CM_80, AES128_CM_32, AES128_GCM}
-
-func reversed[T any](s []T) []T {
-	s = slices.Clone(s)
-	slices.Reverse(s)
-	return s
-}
 
 func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
 

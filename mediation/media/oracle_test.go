@@ -23,7 +23,6 @@ type oracle struct {
 	// The stream that goes out.
 	sequence int64 // the highest sent, counted from 0 for the first
 	newest   *outgoing
-	first    *rtpPacket
 	taken    map[int64]bool
 
 	transit  *int64

@@ -308,13 +308,10 @@ func TestPortInUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var bridges []*Bridge
 		for range 4 {
-			b := l.open()
-			if b.Local(Pool).Port() == 60004 {
+			if b := l.open(); b.Local(Pool).Port() == 60004 {
 				t.Error("half of a pair was taken")
 			}
-			bridges = append(bridges, b)
 		}
 		if _, err := l.plane.Open("fifth"); !errors.Is(err, ErrNoPorts) {
 			t.Errorf("opening with one pair in use elsewhere: %v", err)

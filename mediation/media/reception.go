@@ -70,7 +70,7 @@ type reception struct {
 	jitterMax uint32
 
 	// Over all runs.
-	traffic
+	total      traffic
 	lostBefore int64 // by the runs before the present one
 }
 

@@ -21,7 +21,7 @@ const compensation = 1.21828
 type reporting struct {
 	scheduled bool      // the first report was planned
 	any       bool      // something was sent: then a BYE has to be, too
-	sentAt    [2]uint64 // out.packets at the last two reports
+	sentAt    [2]uint64 // out.total.packets at the last two reports
 	ours      [4]uint32 // the times of our last sender reports, as peers echo them
 	next      uint8     // the place in ours for the next
 
@@ -107,13 +107,13 @@ func (h *half) sendReport(now time.Time, bye bool) {
 // senderReport describes our stream, or returns nil if it stands still.
 func (h *half) senderReport(now time.Time) *senderReport {
 	r := &h.reports
-	packets := h.out.packets
+	packets := h.out.total.packets
 	idle := packets == r.sentAt[1]
 	r.sentAt = [2]uint64{packets, r.sentAt[0]}
 	if idle || !h.out.started {
 		return nil
 	}
-	stream := h.out.traffic.since(h.out.before)
+	stream := h.out.total.since(h.out.before)
 	at := now.UnixNano()
 	ntp := ntpTime(at)
 	r.ours[r.next%4] = ntpMiddle(ntp)

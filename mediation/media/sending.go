@@ -42,7 +42,7 @@ type sending struct {
 	lastArrival   int64
 	lastSpan      uint32 // how long its payload lasts, in clock ticks
 
-	traffic
+	total  traffic
 	before traffic // of that, under the SSRCs before
 }
 
@@ -55,8 +55,8 @@ func (s *sending) reset(ssrc, timestamp uint32, sequence uint16) {
 		ssrc:          ssrc,
 		lastSequence:  sequence &^ (1 << 15),
 		lastTimestamp: timestamp,
-		traffic:       s.traffic,
-		before:        s.traffic,
+		total:         s.total,
+		before:        s.total,
 	}
 }
 
@@ -105,7 +105,7 @@ func (s *sending) sent(out *header, span uint32, arrival int64, payload int) {
 		}
 	}
 	s.started = true
-	s.count(payload)
+	s.total.count(payload)
 }
 
 // skip closes the gap that a packet leaves which the far end cannot take, so that

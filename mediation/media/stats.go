@@ -52,13 +52,13 @@ func (h *half) setDrop(d Drop, value uint64) {
 
 func (h *half) receiveStats() qoe.Stream {
 	in := &h.in
-	s := qoe.Stream{Packets: in.packets, Bytes: in.bytes, Drops: h.dropsOf(false)}
+	s := qoe.Stream{Packets: in.total.packets, Bytes: in.total.bytes, Drops: h.dropsOf(false)}
 	if !in.started {
 		return s
 	}
 	ssrc, lost := in.ssrc, in.lost()
 	s.SSRC, s.Lost = &ssrc, &lost
-	if in.packets > 1 && in.timed {
+	if in.total.packets > 1 && in.timed {
 		now, most := milliseconds(in.jitter), milliseconds(in.jitterMax)
 		s.JitterMS, s.JitterMaxMS = &now, &most
 	}
@@ -66,8 +66,8 @@ func (h *half) receiveStats() qoe.Stream {
 }
 
 func (h *half) sendStats() qoe.Stream {
-	s := qoe.Stream{Packets: h.out.packets, Bytes: h.out.bytes, Drops: h.dropsOf(true)}
-	if h.out.packets > 0 {
+	s := qoe.Stream{Packets: h.out.total.packets, Bytes: h.out.total.bytes, Drops: h.dropsOf(true)}
+	if h.out.total.packets > 0 {
 		ssrc := h.out.ssrc
 		s.SSRC = &ssrc
 	}
