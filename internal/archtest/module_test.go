@@ -53,7 +53,7 @@ func TestHeldBackVersionsAreTheRequiredOnes(t *testing.T) {
 }
 
 func TestDependenciesAreDocumented(t *testing.T) {
-	_, direct := requirements(read(t, "go.mod"))
+	version, direct := requirements(read(t, "go.mod"))
 	doc := read(t, "docs", "dependencies.md")
 	n := 0
 	for name, is := range direct {
@@ -66,8 +66,8 @@ func TestDependenciesAreDocumented(t *testing.T) {
 		}
 	}
 	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z.]+\.[a-z]+/[^ ]+) \|`).FindAllStringSubmatch(doc, -1) {
-		if !direct[row[1]] {
-			t.Errorf("docs/dependencies.md lists %s, which go.mod does not require directly", row[1])
+		if version[row[1]] == "" {
+			t.Errorf("docs/dependencies.md lists %s, which go.mod does not require", row[1])
 		}
 	}
 	if n < 5 {

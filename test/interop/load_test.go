@@ -16,7 +16,7 @@ func TestHundredCallsASecond(t *testing.T) {
 	)
 	l := sippLab()
 	l.Plain = true
-	l.Media = mediaPorts(t, 1200) // 500 in use, 500 in quarantine, and some
+	l.Media = mediaPorts(t, 1500) // 500 in use, 500 in quarantine, and some that others have
 	tr := startTrunk(t, l)
 	before := tr.holdings()
 

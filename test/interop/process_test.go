@@ -109,11 +109,15 @@ func need(t *testing.T, program, debianPackage string) string {
 	return path
 }
 
-// nextPort hands out ports that no other test of this run was given. All are
-// below the ephemeral range, and none is causeway's own.
-var nextPort atomic.Int32
+// Ports that no other test of this run was given, below the ephemeral range and
+// none of causeway's own. A run begins where its pid says, so that two runs on
+// one machine seldom meet.
+const firstPort, lastPort, portsPerRun = 12000, 19999, 1000
 
-const firstPort, lastPort = 12000, 19999
+var (
+	portBase = firstPort + os.Getpid()%((lastPort+1-firstPort)/portsPerRun)*portsPerRun
+	nextPort atomic.Int32
+)
 
 func port(t *testing.T) int {
 	t.Helper()
@@ -124,8 +128,8 @@ func port(t *testing.T) int {
 func ports(t *testing.T, n int) int {
 	t.Helper()
 	n += n % 2
-	p := firstPort + int(nextPort.Add(int32(n))) - n
-	if p+n > lastPort {
+	p := portBase + int(nextPort.Add(int32(n))) - n
+	if p+n > portBase+portsPerRun {
 		t.Fatal("the tests have used up their ports")
 	}
 	return p

@@ -74,8 +74,6 @@ type tortureCase struct {
 	why  string
 }
 
-func also(v verdict) *verdict { return &v }
-
 var tortureCases = []tortureCase{
 	// 3.1.1 Valid messages.
 	{"wsinv", answer(481, 400), nil, "its To tag names a dialog that does not exist; the parser keeps white space around parameters and so finds no From tag"},
@@ -85,7 +83,7 @@ var tortureCases = []tortureCase{
 	{"esc02", answer(501), nil, "escapes in a method name are not unescaped: not REGISTER"},
 	{"lwsdisp", answer(200), nil, "no space between display name and <"},
 	{"longreq", answer(503), nil, "long values, 34 Via headers"},
-	{"dblreq", answer(405), also(answer(405).or(dropped("malformed"))), "over UDP what follows the body is ignored; over TCP it is the next request, whose body is longer than it says"},
+	{"dblreq", answer(405), new(answer(405).or(dropped("malformed"))), "over UDP what follows the body is ignored; over TCP it is the next request, whose body is longer than it says"},
 	{"semiuri", answer(200), nil, "a semicolon in the user part"},
 	{"transports", answer(200), nil, "Via headers of other transports below the topmost"},
 	{"mpart01", answer(405), nil, "MESSAGE is not served; its body has NUL and CR"},
@@ -93,7 +91,7 @@ var tortureCases = []tortureCase{
 	{"noreason", dropped("stray_response"), nil, "a response to nothing, with an empty reason phrase"},
 	// 3.1.2 Invalid messages.
 	{"badinv01", malformed, nil, "extra separators in Via and Contact"},
-	{"clerr", malformed, also(verdict{}), "Content-Length larger than the datagram; over TCP the rest is awaited"},
+	{"clerr", malformed, new(verdict{}), "Content-Length larger than the datagram; over TCP the rest is awaited"},
 	{"ncl", malformed, nil, "a negative Content-Length"},
 	{"scalar02", malformed, nil, "numbers beyond 32 and 64 bits"},
 	{"scalarlg", dropped("malformed"), nil, "a response with numbers beyond their range is dropped"},
@@ -122,7 +120,7 @@ var tortureCases = []tortureCase{
 	{"invut", answer(415), nil, "a body of an unknown type"},
 	{"regaut01", answer(405), nil, "an unknown authorization scheme"},
 	{"multi01", answer(400), nil, "headers that may occur once, twice"},
-	{"mcl01", answer(400), also(malformed), "two Content-Lengths that differ"},
+	{"mcl01", answer(400), new(malformed), "two Content-Lengths that differ"},
 	{"bcast", dropped("stray_response"), nil, "a response that is somebody else's"},
 	{"zeromf", answer(200, 483), nil, "Max-Forwards 0 reaches an endpoint"},
 	{"cparam01", answer(405), nil, "an unknown Contact parameter"},
@@ -130,7 +128,7 @@ var tortureCases = []tortureCase{
 	{"regescrt", answer(405), nil, "an escaped header in Contact"},
 	{"sdp01", answer(406, 503), nil, "an Accept without SDP: 406, or the call fails on its own"},
 	// 3.4 Backward compatibility.
-	{"inv2543", answer(400, 503), also(malformed), "an INVITE of RFC 2543: no branch, no From tag, no Max-Forwards"},
+	{"inv2543", answer(400, 503), new(malformed), "an INVITE of RFC 2543: no branch, no From tag, no Max-Forwards"},
 }
 
 // Every file has a verdict and every verdict a file.
