@@ -173,6 +173,11 @@ func (c *Call) setUp() error {
 	if c.bridge, err = c.srv.plane.Open(c.id); err != nil {
 		return err
 	}
+	// The caller's leg is set before anybody rings: an address that cannot be
+	// sent to is the caller's to hear of now, not the callee's after answering.
+	if err := c.setCaller(usable(offer.Audio)); err != nil {
+		return err
+	}
 	proto, crypto := offerCrypto(c.srv.policy(c.callee))
 	c.bOffer = sip.LocalMedia{
 		SessionID: newSessionID(), Version: 1, RTP: c.bridge.Local(c.callee), Proto: proto,
@@ -213,6 +218,8 @@ func (c *Call) refuse(err error) {
 		f = why.failure()
 	case errors.Is(err, sip.ErrSDP):
 		f = &sip.Failure{Code: 400, Local: true, Warning: err.Error()}
+	case errors.Is(err, media.ErrRemote), errors.Is(err, media.ErrPayload), errors.Is(err, media.ErrKey):
+		f = &sip.Failure{Code: 488, Local: true, Warning: err.Error()}
 	case errors.Is(err, media.ErrNoPorts):
 		c.srv.counters.portsExhausted.Add(1)
 		f = &sip.Failure{Code: 503, Local: true, Warning: "no media port is free", Headers: []sip.Header{retryAfter}}
@@ -377,11 +384,7 @@ func (c *Call) takeAnswer(body []byte) error {
 	if err != nil {
 		return err
 	}
-	err = c.bridge.Set(c.caller, media.Leg{
-		Remote: c.offer.Audio.Remote, RemoteRTCP: c.offer.Audio.RTCP,
-		Receive: payloads(c.aFormats), Send: payloads(c.aFormats), SRTP: c.aSec.srtp(),
-	})
-	if err != nil {
+	if err := c.setCaller(c.aFormats); err != nil {
 		return err
 	}
 	c.bAnswer, c.bFormats, c.bSec = d, formats, sec
@@ -396,6 +399,14 @@ func (c *Call) takeAnswer(body []byte) error {
 		c.aAnswer = local.Answer(c.offer)
 	}
 	return nil
+}
+
+// setCaller sets the caller's leg of the bridge.
+func (c *Call) setCaller(formats []sip.Format) error {
+	return c.bridge.Set(c.caller, media.Leg{
+		Remote: c.offer.Audio.Remote, RemoteRTCP: c.offer.Audio.RTCP,
+		Receive: payloads(formats), Send: payloads(formats), SRTP: c.aSec.srtp(),
+	})
 }
 
 func (c *Call) ringTimeout() {

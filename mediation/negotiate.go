@@ -188,6 +188,11 @@ func outgoingFormats(caller *sip.Audio) ([]sip.Format, error) {
 	return out, nil
 }
 
+// usable are the formats of an offer that this bridge carries.
+func usable(a *sip.Audio) []sip.Format {
+	return slices.DeleteFunc(slices.Clone(a.Formats), func(f sip.Format) bool { _, ok := encodingOf(f); return !ok })
+}
+
 // eventType keeps the caller's number where it is a dynamic one, so that
 // nothing has to be mapped in the usual case.
 func eventType(callers uint8) uint8 {

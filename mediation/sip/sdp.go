@@ -144,7 +144,8 @@ func parseAudio(session, m *section) (*Audio, error) {
 		}
 	}
 	for _, s := range m.formats {
-		if f, ok := parseFormat(s, rtpmap[s], fmtp[s]); ok {
+		f, ok := parseFormat(s, rtpmap[s], fmtp[s])
+		if ok && !slices.ContainsFunc(a.Formats, func(o Format) bool { return o.Type == f.Type }) {
 			a.Formats = append(a.Formats, f)
 		}
 	}
