@@ -44,7 +44,7 @@ type phoneConfig struct {
 	IP        string
 	SIP       int    // UDP and TCP; TLS is the port behind it
 	Transport string // of its own calls: tcp or tls
-	Encrypt   bool   // SDES, and nothing else will do
+	Encrypt   string // mediaenc: "srtp-mand" offers RTP/SAVP, "srtp" RTP/AVP with keys; "" is plain RTP
 	Codecs    string // "PCMU", "PCMA" or both, comma between
 	Tone      float64
 
@@ -87,7 +87,7 @@ ctrl_tcp_listen 127.0.0.1:{{.Control}}
 `))
 	phoneAccount = template.Must(template.New("accounts").Parse(
 		`<sip:{{.User}}@{{.IP}};transport={{.Transport}}>;regint=0;answermode=auto` +
-			`;audio_codecs={{.Codecs}}{{if .Encrypt}};mediaenc=srtp-mand{{end}}` + "\n"))
+			`;audio_codecs={{.Codecs}}{{if .Encrypt}};mediaenc={{.Encrypt}}{{end}}` + "\n"))
 )
 
 // toneLevel is what the phones play: loud enough to measure, far from clipping.

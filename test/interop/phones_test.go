@@ -22,16 +22,18 @@ const (
 // nothing of its own.
 func TestPhonesHearEachOther(t *testing.T) {
 	for _, c := range []struct {
-		name              string
-		fromGateway       bool
-		calleeHangsUp     bool
-		softphone, trunk  string // codecs
-		wantPool, wantPST string // codecs in the record
+		name             string
+		fromGateway      bool
+		calleeHangsUp    bool
+		policy           string // pool.srtp
+		encrypt          string // the softphone's
+		softphone, trunk string // codecs, and those that the record must have
 	}{
-		{"softphone calls, hangs up", false, false, "PCMU", "PCMU", "PCMU", "PCMU"},
-		{"softphone calls, laws differ, gateway hangs up", false, true, "PCMU", "PCMA", "PCMU", "PCMA"},
-		{"gateway calls, hangs up", true, false, "PCMA", "PCMA", "PCMA", "PCMA"},
-		{"gateway calls, laws differ, softphone hangs up", true, true, "PCMA", "PCMU", "PCMA", "PCMU"},
+		{"softphone calls, hangs up", false, false, "required", "srtp-mand", "PCMU", "PCMU"},
+		{"softphone calls, laws differ, gateway hangs up", false, true, "required", "srtp-mand", "PCMU", "PCMA"},
+		{"softphone offers keys with RTP/AVP", false, false, "optional", "srtp", "PCMA", "PCMA"},
+		{"gateway calls, hangs up", true, false, "required", "srtp-mand", "PCMA", "PCMA"},
+		{"gateway calls, laws differ, softphone hangs up", true, true, "required", "srtp-mand", "PCMA", "PCMU"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -42,11 +44,12 @@ func TestPhonesHearEachOther(t *testing.T) {
 			s := start(t, lab{
 				NextHop:     fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", softphoneSIP+1),
 				GatewayPeer: fmt.Sprintf("sip:127.0.0.1:%d", gatewaySIP),
+				PoolSRTP:    c.policy,
 			})
 			before := s.holdings()
 			softphone := startPhone(t, phoneConfig{
 				Name: "softphone", User: "+14255550100", IP: "127.0.0.1", SIP: softphoneSIP,
-				Transport: "tls", Encrypt: true, Codecs: c.softphone, Tone: softphoneTone,
+				Transport: "tls", Encrypt: c.encrypt, Codecs: c.softphone, Tone: softphoneTone,
 			})
 			gateway := startPhone(t, phoneConfig{
 				Name: "gateway", User: "+14255550123", IP: "127.0.0.1", SIP: gatewaySIP,
@@ -88,7 +91,7 @@ func TestPhonesHearEachOther(t *testing.T) {
 			if r.Code != 200 || r.EndedBy != endedBy || r.Answer == nil || r.End == nil {
 				t.Errorf("record: code %d, ended by %q at %v, answered %v; want 200 by %s", r.Code, r.EndedBy, r.End, r.Answer, endedBy)
 			}
-			talked(t, r, map[string]string{"pool": c.wantPool, "gateway": c.wantPST})
+			talked(t, r, map[string]string{"pool": c.softphone, "gateway": c.trunk})
 			s.settled(before, 20*time.Second)
 		})
 	}
