@@ -129,6 +129,7 @@ func (e *Endpoint) refuse(req *sip.Request, tx *sip.ServerTx, f *Failure) {
 
 func (e *Endpoint) failureResponse(req *sip.Request, f *Failure) *sip.Response {
 	res := sip.NewResponseFromRequest(req, f.Code, f.PhraseText(), nil)
+	res.SipVersion = "SIP/2.0" // whatever version was asked for (RFC 3261 8.2.6, 21.5.7)
 	for _, h := range f.Headers {
 		res.AppendHeader(sip.NewHeader(h.Name, h.Value))
 	}

@@ -67,9 +67,28 @@ type Endpoint struct {
 	closed   bool
 }
 
-// sipgo's connections log through a package-wide logger: debug lines that name
-// no side. It is set before any goroutine can read it.
-func init() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) }
+// sipgo has two package-wide settings of concern, set before any goroutine can
+// read them: its connections' logger (debug lines that name no side), and the
+// size above which UDP refuses a message. The limit of RFC 3261 18.1.1 is for
+// requests, and checkSize holds it; a response has no other way to go (18.2.2).
+func init() {
+	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
+	sip.UDPMTUSize = 1 << 16
+}
+
+// maxDatagram is how long a request over UDP may be (RFC 3261 18.1.1).
+const maxDatagram = 1300
+
+// checkSize refuses a request that is too long for its transport.
+func checkSize(req *sip.Request) error {
+	if sip.IsReliable(req.Transport()) {
+		return nil
+	}
+	if n := len(req.String()); n > maxDatagram {
+		return fmt.Errorf("%s of %d bytes is too long for UDP (at most %d, RFC 3261 18.1.1); use tcp toward this peer", req.Method, n, maxDatagram)
+	}
+	return nil
+}
 
 // Open binds every listener of cfg. Serve starts them; Close releases them.
 // An error names the listener that could not be bound.
@@ -302,6 +321,10 @@ func (e *Endpoint) route(d *dialog, network, pinned string) (string, string) {
 // responses are absorbed.
 func (e *Endpoint) request(req *sip.Request, done func(*sip.Response, error)) {
 	e.spawn(func() {
+		if err := checkSize(req); err != nil {
+			done(nil, err)
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		tx, err := e.tx.Request(ctx, req)
 		cancel()

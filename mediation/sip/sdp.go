@@ -152,6 +152,9 @@ func parseAudio(session, m *section) (*Audio, error) {
 	return a, nil
 }
 
+// broadcast reaches everyone on the link and nobody in particular (RFC 919 7).
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // connection reads the address of a c= line: IN IP4 address[/ttl] (RFC 8866 5.7).
 func connection(value string) (netip.Addr, error) {
 	fields := strings.Fields(value)
@@ -162,7 +165,7 @@ func connection(value string) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("%w: c= line has no unicast IP address: %q", ErrSDP, fields[2])
 	}
-	if addr = addr.Unmap(); addr.IsMulticast() || addr.Zone() != "" {
+	if addr = addr.Unmap(); addr.IsMulticast() || addr == broadcast || addr.Zone() != "" {
 		return netip.Addr{}, fmt.Errorf("%w: c= line names %s, which is no unicast address", ErrSDP, addr)
 	}
 	return addr, nil

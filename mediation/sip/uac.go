@@ -63,6 +63,11 @@ func (s *Session) HopsLeft() uint32 {
 
 // run sends the INVITE and follows its transaction to the end.
 func (s *Session) run() {
+	if err := checkSize(s.invite); err != nil {
+		s.ep.cfg.Log.Error("INVITE not sent", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
+		s.failed(err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	tx, err := s.ep.tx.NewClientTransaction(ctx, s.invite)
 	cancel()

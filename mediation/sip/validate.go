@@ -121,6 +121,11 @@ func checkForm(req *sip.Request) *Failure {
 			return bad("more than one " + name + " header")
 		}
 	}
+	if len(req.GetHeaders("Content-Length")) > 1 {
+		// Where the message ends is anybody's guess, and a guess that differs
+		// from the next hop's hides a second message in this one.
+		return bad("more than one Content-Length header")
+	}
 	if req.Via() == nil {
 		return bad("missing Via header")
 	}
