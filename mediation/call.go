@@ -54,7 +54,6 @@ type Call struct {
 	bridge *media.Bridge
 	offer  *sip.Description // the caller's
 	aSec   security
-	aProto string
 	bOffer sip.LocalMedia // what we offered the callee
 	// aAnswer is the answer given to the caller; once given, it stays (RFC
 	// 3261 13.2.1), and a later answer of the callee is converted into it.
@@ -261,6 +260,8 @@ func (c *Call) fromCaller(ev sip.Event) {
 		}
 		c.b.Bye(ev.Reason)
 		c.finish(over, 200, "OK", ev.Reason, sideNames[c.caller])
+	case sip.Progress, sip.Answered, sip.Failed:
+		// Of an INVITE of ours; toward the caller there is none.
 	}
 }
 
@@ -291,6 +292,8 @@ func (c *Call) fromCallee(ev sip.Event) {
 	case sip.Ended:
 		c.a.Bye(ev.Reason)
 		c.finish(over, 200, "OK", ev.Reason, sideNames[c.callee])
+	case sip.Cancelled, sip.Confirmed, sip.Unconfirmed:
+		// Of an INVITE received; from the callee there is none.
 	}
 }
 
@@ -304,6 +307,8 @@ func (c *Call) afterCancel(ev sip.Event) {
 		c.enter(over)
 	case sip.Failed, sip.Ended:
 		c.enter(over)
+	case sip.Progress, sip.Cancelled, sip.Confirmed, sip.Unconfirmed:
+		// Still ringing, or of an INVITE received.
 	}
 }
 
@@ -435,7 +440,7 @@ func (c *Call) abandon(why string) {
 		c.a.Bye(reasonSIP(503, why))
 		c.b.Bye(reasonSIP(503, why))
 		c.finish(over, 200, why, "", causeway)
-	case cancelling:
+	case cancelling, over:
 		c.enter(over)
 	}
 }

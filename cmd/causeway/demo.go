@@ -165,13 +165,12 @@ func printCalls(out io.Writer, calls []demo.Call, records map[string]*qoe.Record
 			name string
 			end  demo.End
 		}{{"pool", c.Pool}, {"gateway", c.Gateway}} {
-			party := ""
-			if (leg.name == "pool") == (c.Direction == "pool_to_gateway") {
+			party := "-> " + c.To
+			switch {
+			case (leg.name == "pool") == (c.Direction == "pool_to_gateway"):
 				party = c.From + " ->"
-			} else if r != nil {
+			case r != nil:
 				party = "-> " + userPart(r.Sent.RequestURI)
-			} else {
-				party = "-> " + c.To
 			}
 			s := leg.end.Stats
 			media := "RTP"

@@ -54,16 +54,15 @@ func run(args []string, std streams) int {
 	}
 	if err != nil {
 		parser.Errorf("%s", err)
-		var parse *kong.ParseError
-		if errors.As(err, &parse) {
+		if parse, ok := errors.AsType[*kong.ParseError](err); ok {
 			_ = parse.Context.PrintUsage(true)
 		}
 		return exitUsage
 	}
 	ctx.Bind(std)
 	if err := ctx.Run(); err != nil {
-		var e *exitError
-		if !errors.As(err, &e) {
+		e, ok := errors.AsType[*exitError](err)
+		if !ok {
 			e = &exitError{exitFailed, err}
 		}
 		if e.err != nil {

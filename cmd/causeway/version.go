@@ -9,7 +9,7 @@ import (
 type versionCmd struct{}
 
 // Run prints one line.
-func (versionCmd) Run(std streams) error {
+func (versionCmd) Run(std streams) error { //nolint:unparam // the form that kong calls
 	version, commit := buildVersion()
 	fmt.Fprintf(std.out, "causeway %s (commit %s, %s, %s/%s)\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil

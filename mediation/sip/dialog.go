@@ -3,6 +3,7 @@ package sip
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -86,9 +87,8 @@ func (d *dialog) establish(res *sip.Response) {
 		d.remote.Params = to.Params.Clone()
 	}
 	d.routes = d.routes[:0]
-	rr := res.GetHeaders("Record-Route")
-	for i := len(rr) - 1; i >= 0; i-- {
-		if h, ok := rr[i].(*sip.RecordRouteHeader); ok {
+	for _, rr := range slices.Backward(res.GetHeaders("Record-Route")) {
+		if h, ok := rr.(*sip.RecordRouteHeader); ok {
 			d.routes = append(d.routes, *h.Address.Clone())
 		}
 	}

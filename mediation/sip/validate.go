@@ -2,6 +2,7 @@ package sip
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -139,12 +140,8 @@ func checkForm(req *sip.Request) *Failure {
 	if cseq.MethodName != req.Method {
 		return bad("CSeq method is not the request's method")
 	}
-	for _, s := range []string{
-		req.Recipient.String(), from.Value(), to.Value(), req.CallID().Value(),
-	} {
-		if hasControl(s) {
-			return bad("control character in a header")
-		}
+	if slices.ContainsFunc([]string{req.Recipient.String(), from.Value(), to.Value(), req.CallID().Value()}, hasControl) {
+		return bad("control character in a header")
 	}
 	if strings.ContainsAny(req.Recipient.String(), "<> ") {
 		return bad("Request-URI is enclosed in brackets or has spaces")
