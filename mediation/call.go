@@ -349,7 +349,8 @@ func (c *Call) answer(ev sip.Event) {
 	if err != nil {
 		c.log.Warn("answer not usable", "err", err)
 		c.b.Bye(reasonSIP(488, "answer not usable"))
-		f := &sip.Failure{Code: 488, Local: true, Warning: err.Error()}
+		// What exactly is wrong may name what is on the other side.
+		f := &sip.Failure{Code: 488, Local: true, Warning: "the callee's answer cannot be used"}
 		c.a.Reject(f)
 		c.finish(over, f.Code, phraseOf(f), "", causeway)
 		return
@@ -374,6 +375,9 @@ func (c *Call) takeAnswer(body []byte) error {
 	sec, err := acceptAnswer(c.srv.policy(c.callee), c.bOffer.Crypto, d.Audio)
 	if err != nil {
 		return err
+	}
+	if c.bSec.on && !sec.on {
+		return conflictf("SRTP was agreed with a provisional response and is missing from the answer")
 	}
 	formats, err := answeredFormats(c.bOffer.Formats, d.Audio)
 	if err != nil {

@@ -131,7 +131,7 @@ func (s *Server) openSide(which media.Side, listen []conf.Listen, server, client
 		listeners[i] = sip.Listener{Network: l.Network, Addr: l.Addr}
 	}
 	return sip.Open(sip.Config{
-		Side: sideNames[which], Listen: listeners, ServerTLS: server, ClientTLS: client, Allow: allow,
+		Side: sideNames[which], Listen: listeners, ServerTLS: server, ClientTLS: client, Allow: allow, Hop: s.sides[which].hop,
 		UserAgent: s.cfg.UserAgent, Log: s.log.With("side", sideNames[which]),
 		Invite:  func(session *sip.Session) { s.incoming(which, session) },
 		Refused: func(a sip.Attempt, f *sip.Failure) { s.refused(which, a, f) },

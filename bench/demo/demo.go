@@ -173,7 +173,13 @@ func (s *scene) place(ctx context.Context, i int) Call {
 		return c
 	}
 	c.CallID = near.Invite().CallID
-	far := <-waiting
+	var far *ua.Call
+	select {
+	case far = <-waiting:
+	case <-setUp.Done():
+		c.Err = fmt.Errorf("answered, but not by the other end: %w", context.Cause(setUp))
+		return c
+	}
 	for _, end := range []*ua.Call{near, far} {
 		select {
 		case <-end.Done():

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -209,17 +208,4 @@ func hostPort(u *sip.Uri, network string) string {
 		port = sip.DefaultPort(network)
 	}
 	return fmt.Sprintf("%s:%d", u.Host, port)
-}
-
-// transportOf is the transport that a URI asks for, lower case; fallback when
-// it asks for none (RFC 3261 19.1.1; sips is TLS by RFC 5630).
-func transportOf(u *sip.Uri, fallback string) string {
-	network := fallback
-	if t, ok := u.UriParams.Get("transport"); ok && t != "" {
-		network = strings.ToLower(t)
-	}
-	if u.Scheme == "sips" && network == "tcp" {
-		return "tls"
-	}
-	return network
 }

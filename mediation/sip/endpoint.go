@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,7 +30,8 @@ type Config struct {
 	Listen    []Listener
 	ServerTLS *tls.Config // for tls listeners
 	ClientTLS *tls.Config // for connections that we make
-	Allow     Allow       // who may speak to this side
+	Allow     Allow       // who may speak to this side, and be spoken to
+	Hop       Hop         // where this side's calls go
 	UserAgent string      // Server and User-Agent header
 	Log       *slog.Logger
 
@@ -57,14 +59,15 @@ type Endpoint struct {
 	drops Drops
 
 	closers []interface{ Close() error }
-	loops   []func()       // the listeners' read loops, started by Serve
-	serving sync.WaitGroup // those loops
-	work    sync.WaitGroup // goroutines of sessions and requests under way
+	loops   []func()        // the listeners' read loops, started by Serve
+	serving sync.WaitGroup  // those loops
+	work    crew            // goroutines of sessions and requests under way
+	ctx     context.Context // ends connections being made when the Endpoint closes
+	cancel  context.CancelFunc
 
 	mu       sync.Mutex // guards the following
 	sessions map[string]*Session
-	invites  map[string]struct{} // INVITEs under way, to recognise a merged one (RFC 3261 8.2.2.2)
-	closed   bool
+	invites  map[string]*Session // INVITEs received and under way, by mergeKey; nil while one is being made
 }
 
 // sipgo has two package-wide settings of concern, set before any goroutine can
@@ -93,10 +96,16 @@ func checkSize(req *sip.Request) error {
 // Open binds every listener of cfg. Serve starts them; Close releases them.
 // An error names the listener that could not be bound.
 func Open(cfg Config) (*Endpoint, error) {
-	e := &Endpoint{cfg: cfg, sessions: map[string]*Session{}, invites: map[string]struct{}{}}
+	e := &Endpoint{cfg: cfg, sessions: map[string]*Session{}, invites: map[string]*Session{}}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.work.panicked = func(p any, stack []byte) {
+		e.drops.Add(DropPanic)
+		cfg.Log.Error("panic in a session", "side", cfg.Side, "panic", fmt.Sprint(p), "stack", string(stack))
+	}
 	stack := slog.New(stackLog{next: cfg.Log.Handler(), drops: &e.drops})
 	e.tp = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), cfg.ClientTLS,
 		sip.WithTransportLayerLogger(stack))
+	e.tp.OnMessage(e.arrive) // before the transactions see it
 	e.tx = sip.NewTransactionLayer(e.tp,
 		sip.WithTransactionLayerLogger(stack),
 		sip.WithTransactionLayerTerminateOnConnClose(),
@@ -167,21 +176,22 @@ func (e *Endpoint) waitRegistered(addr string) {
 // and waits for every goroutine the Endpoint started. Calls should have been
 // ended before.
 func (e *Endpoint) Close() error {
-	e.mu.Lock()
-	e.closed = true
-	e.mu.Unlock()
+	e.work.stop()
+	e.cancel()
 	var errs []error
 	for _, c := range e.closers {
 		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
-	e.tx.Close()
+	// Connections first: a transaction whose peer does not read holds its lock
+	// until the write fails.
 	if err := e.tp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		errs = append(errs, err)
 	}
+	e.tx.Close()
 	e.serving.Wait()
-	e.work.Wait()
+	e.work.wait(context.Background())
 	// A request that was on its way up when its connection closed makes the
 	// stack dial back for the response (RFC 3261 18.2.2): close that too.
 	time.Sleep(lateDial)
@@ -193,14 +203,7 @@ func (e *Endpoint) Close() error {
 
 // Drain waits until nothing is under way any more, or ctx ends. Calls must
 // have been ended; their BYEs are what it waits for.
-func (e *Endpoint) Drain(ctx context.Context) {
-	idle := make(chan struct{})
-	go func() { e.work.Wait(); close(idle) }() // ends with Close at the latest, which waits for the same
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
-}
+func (e *Endpoint) Drain(ctx context.Context) { e.work.wait(ctx) }
 
 // Drops are the counters of what arrived and was not served.
 func (e *Endpoint) Drops() *Drops { return &e.drops }
@@ -233,15 +236,8 @@ func (e *Endpoint) find(callID, localTag string) *Session {
 	return e.sessions[dialogKey(callID, localTag)]
 }
 
-// spawn runs f on a goroutine that Close waits for. After Close it runs
-// nothing.
-func (e *Endpoint) spawn(f func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.closed {
-		e.work.Go(f)
-	}
-}
+// spawn runs f on a goroutine that Close waits for; false after Close.
+func (e *Endpoint) spawn(f func()) bool { return e.work.run(f) }
 
 // listenerFor is the listener whose address stands in Via and Contact toward
 // a peer on network; the first listener when none has that transport.
@@ -297,23 +293,38 @@ func (e *Endpoint) prepare(req *sip.Request, network, destination string) {
 	}
 }
 
-// route sets where the next in-dialog request goes: over the connection that
-// the dialog came on while it is open, else the route set or remote target
-// (RFC 3261 18.1.1 and 12.2.1.1). A target that is no peer of this side is
-// not followed: what a peer writes into Contact must not aim us at others.
-func (e *Endpoint) route(d *dialog, network, pinned string) (string, string) {
+// route says where the next in-dialog request goes: over the connection that
+// the dialog came on while it is open, else to the route set or remote target
+// (RFC 3261 18.1.1 and 12.2.1.1). It keeps the dialog's transport, because
+// what a peer writes into Contact must not take the dialog off TLS, and it
+// goes to peers of this side alone, because it must not aim us at others.
+func (e *Endpoint) route(d *dialog, network, pinned string) string {
 	if network != "udp" && pinned != "" {
 		if c, err := e.tp.GetConnection(network, pinned); err == nil {
 			_, _ = c.TryClose()
-			return network, pinned
+			return pinned
 		}
 	}
 	hop := d.nextHop()
-	network = transportOf(hop, network)
-	if addr, err := netip.ParseAddr(strings.Trim(hop.Host, "[]")); err == nil && !e.cfg.Allow(addr.Unmap()) {
-		return network, pinned
+	if e.mayReach(hop.Host) {
+		return hostPort(hop, network)
 	}
-	return network, hostPort(hop, network)
+	if network == "udp" && pinned != "" {
+		return pinned
+	}
+	// The port that a closed connection came from cannot be dialled.
+	return e.cfg.Hop.Destination()
+}
+
+// mayReach says whether a host from a peer's message is a peer of this side.
+// A name is one only when it is the configured one: what others resolve to is
+// in the peer's hands.
+func (e *Endpoint) mayReach(host string) bool {
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if err != nil {
+		return strings.EqualFold(host, e.cfg.Hop.Host)
+	}
+	return e.cfg.Allow(addr.Unmap())
 }
 
 // request sends a non-INVITE request and calls done with its final response,
@@ -325,7 +336,7 @@ func (e *Endpoint) request(req *sip.Request, done func(*sip.Response, error)) {
 			done(nil, err)
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+		ctx, cancel := context.WithTimeout(e.ctx, connectTimeout)
 		tx, err := e.tx.Request(ctx, req)
 		cancel()
 		if err != nil {
@@ -344,7 +355,7 @@ func finalResponse(tx *sip.ClientTx) (*sip.Response, error) {
 				return res, nil
 			}
 		case <-tx.Done():
-			return nil, tx.Err()
+			return nil, cmp.Or(tx.Err(), sip.ErrTransactionTerminated)
 		}
 	}
 }

@@ -16,6 +16,8 @@ const (
 	// maxHandshakes bounds the handshakes under way on one listener; further
 	// connections wait in the kernel's backlog.
 	maxHandshakes = 128
+	// writeTimeout is how long a peer may leave its receive window shut.
+	writeTimeout = 5 * time.Second
 	// acceptRetry is the pause after an Accept that failed for want of
 	// descriptors or memory, so that the loop does not spin.
 	acceptRetry = 50 * time.Millisecond
@@ -110,10 +112,21 @@ func (g *guardedListener) handshake(raw net.Conn) {
 
 func (g *guardedListener) hand(conn net.Conn) {
 	select {
-	case g.ready <- conn:
+	case g.ready <- boundedConn{conn}:
 	case <-g.ctx.Done():
 		_ = conn.Close()
 	}
+}
+
+// boundedConn is a connection on which a peer that does not read fails the
+// write instead of holding the writer, and with it a transaction's lock.
+type boundedConn struct{ net.Conn }
+
+func (c boundedConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
 }
 
 // Accept returns the next allowed connection, net.ErrClosed after Close.

@@ -68,6 +68,9 @@ func (n Numbering) FromGateway(p Parties, peer Hop, localHost string) Parties {
 	out := p.readdress(peer, localHost)
 	n.normalize(&out, "request_uri", &out.RequestURI)
 	n.normalize(&out, "to", &out.To.Address)
+	if out.anonymous() {
+		return out // no number: the caller withheld it
+	}
 	if private := n.normalize(&out, "from", &out.From.Address); private != "" {
 		num, params := number.SplitUser(private)
 		if !strings.Contains(strings.ToLower(params), "phone-context=") {
@@ -117,12 +120,16 @@ func (p Parties) readdress(peer Hop, localHost string) Parties {
 	out.Rules, out.Headers = nil, nil
 	out.RequestURI = readdress(p.RequestURI, peer.Host, peer.Port)
 	out.To.Address = readdress(p.To.Address, peer.Host, 0)
-	out.From.Address = p.From.Address
-	if p.From.Address.Host != anonymousHost {
-		out.From.Address = readdress(p.From.Address, localHost, 0)
+	out.From.Address = readdress(p.From.Address, localHost, 0)
+	if p.anonymous() {
+		out.From.Address = sip.Uri{Scheme: "sip", User: p.From.Address.User, Host: anonymousHost}
 	}
 	out.To.Params, out.From.Params = nil, nil
 	return out
+}
+
+func (p Parties) anonymous() bool {
+	return isSIP(&p.From.Address) && strings.EqualFold(p.From.Address.Host, anonymousHost)
 }
 
 // anonymousHost stands for "no identity" and is no address (RFC 3323 4.1.1.3).

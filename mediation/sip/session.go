@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"time"
@@ -72,16 +73,14 @@ type Session struct {
 	stx      *sip.ServerTx // server role
 	ctx      *sip.ClientTx // client role
 
-	// post delivers an event to the owner; set before anything can happen.
-	// It returns false when the owner has ended.
-	post func(Event) bool
-
 	// settled is closed when the owner of a client session has been told how
 	// its INVITE ended.
 	settled    chan struct{}
 	settleOnce sync.Once
 
-	mu      sync.Mutex // guards the following
+	mu      sync.Mutex       // guards the following
+	owner   func(Event) bool // false when the owner has ended; nil before Own
+	early   []Event          // what happened before there was an owner
 	d       *dialog
 	state   State
 	pinned  string // remote address of the connection in use
@@ -96,9 +95,10 @@ type Session struct {
 	accepted  time.Time     // when the 2xx was first sent
 	provision bool          // a response above 100 has been sent
 	// client role
-	wantCancel  bool // cancel as soon as a provisional response allows it
-	provisional bool // one has been received
-	cancelled   bool // CANCEL sent
+	stopDial    context.CancelFunc // gives up the connection being made
+	wantCancel  bool               // cancel as soon as a provisional response allows it
+	provisional bool               // one has been received
+	cancelled   bool               // CANCEL sent
 	cancelWhy   string
 	ack         *sip.Request // to send again when the 2xx comes again
 }
@@ -122,9 +122,33 @@ func (s *Session) State() State {
 	return s.state
 }
 
-// Own makes post the way to the session's owner. It must be called once,
-// before the Invite callback returns (server role).
-func (s *Session) Own(post func(Event) bool) { s.post = post }
+// Own makes post the way to the session's owner (server role). What happened
+// before, a CANCEL say, is delivered from another goroutine.
+func (s *Session) Own(post func(Event) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = post
+	if early := s.early; early != nil {
+		s.early = nil
+		s.ep.spawn(func() {
+			for _, ev := range early {
+				post(ev)
+			}
+		})
+	}
+}
+
+// post delivers an event to the owner, and waits until it is taken. It returns
+// false when the owner has ended.
+func (s *Session) post(ev Event) bool {
+	s.mu.Lock()
+	owner := s.owner
+	if owner == nil {
+		s.early = append(s.early, ev)
+	}
+	s.mu.Unlock()
+	return owner == nil || owner(ev)
+}
 
 // Bye ends an answered session. reason is a Reason header value, or "". The
 // owner is done with the session when Bye returns: what is still to be said
@@ -168,16 +192,16 @@ func (s *Session) sendBye(reason string) {
 // requestLocked builds an in-dialog request and its way out.
 func (s *Session) requestLocked(method sip.RequestMethod, seq uint32) *sip.Request {
 	req := s.d.request(method, seq)
-	network, destination := s.ep.route(s.d, s.network, s.pinned)
-	req.AppendHeader(s.ep.contact(network))
-	s.ep.prepare(req, network, destination)
+	req.AppendHeader(s.ep.contact(s.network))
+	s.ep.prepare(req, s.network, s.ep.route(s.d, s.network, s.pinned))
 	return req
 }
 
 // tell delivers the event that ends the wait of awaitSettled.
-func (s *Session) tell(ev Event) {
-	s.post(ev)
+func (s *Session) tell(ev Event) bool {
+	taken := s.post(ev)
 	s.settleOnce.Do(func() { close(s.settled) })
+	return taken
 }
 
 // awaitSettled holds a request that overtook the answer to our INVITE: a peer
@@ -261,12 +285,19 @@ func (s *Session) receive(req *sip.Request, tx *sip.ServerTx) {
 }
 
 func (s *Session) receiveBye(req *sip.Request, tx *sip.ServerTx) {
-	s.ep.respond(tx, s.ok(req))
 	s.mu.Lock()
 	early := s.state == Early
+	if early && s.stx == nil {
+		// A callee must not send BYE before it has answered (RFC 3261 15): the
+		// INVITE is still its to answer.
+		s.mu.Unlock()
+		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
+		return
+	}
 	s.endLocked()
 	s.mu.Unlock()
-	if early && s.stx != nil {
+	s.ep.respond(tx, s.ok(req))
+	if early {
 		// 15.1.2: a pending INVITE is answered 487 when BYE ends the early dialog.
 		s.ep.refuse(s.invite, s.stx, &Failure{Code: 487, Local: true})
 	}

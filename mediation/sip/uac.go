@@ -3,6 +3,8 @@ package sip
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -25,9 +27,11 @@ func (e *Endpoint) Invite(req *sip.Request, network, destination string, sdp []b
 	}
 	e.prepare(req, network, destination)
 	d := newClientDialog(req)
-	s := &Session{ep: e, d: d, key: d.key(), network: network, invite: req, post: post, settled: make(chan struct{})}
+	s := &Session{ep: e, d: d, key: d.key(), network: network, invite: req, owner: post, settled: make(chan struct{})}
 	e.add(s)
-	e.spawn(s.run)
+	if !e.spawn(s.run) {
+		s.failed(net.ErrClosed)
+	}
 	return s
 }
 
@@ -68,7 +72,13 @@ func (s *Session) run() {
 		s.failed(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	ctx, cancel := context.WithTimeout(s.ep.ctx, connectTimeout)
+	s.mu.Lock()
+	s.stopDial = cancel
+	if s.wantCancel {
+		cancel()
+	}
+	s.mu.Unlock()
 	tx, err := s.ep.tx.NewClientTransaction(ctx, s.invite)
 	cancel()
 	if err != nil {
@@ -102,6 +112,10 @@ func (s *Session) run() {
 }
 
 func (s *Session) response(res *sip.Response) {
+	if res.From() == nil || res.To() == nil || res.CallID() == nil || res.StatusCode < 100 || res.StatusCode > 699 {
+		s.ep.drops.Add(DropInvalid)
+		return
+	}
 	switch {
 	case res.StatusCode <= 100:
 		s.mu.Lock()
@@ -129,14 +143,19 @@ func (s *Session) response(res *sip.Response) {
 
 // carried is a peer's failure as it may be shown to the other side.
 func carried(res *sip.Response) *Failure {
-	f := &Failure{Code: res.StatusCode, Phrase: res.Reason, Reason: headerValue(res, "Reason")}
-	if hasControl(f.Phrase) {
-		f.Phrase = ""
-	}
+	f := &Failure{Code: res.StatusCode, Phrase: phraseIn(res), Reason: headerValue(res, "Reason")}
 	if v := headerValue(res, "Retry-After"); v != "" {
 		f.Headers = append(f.Headers, Header{"Retry-After", v})
 	}
 	return f
+}
+
+// phraseIn is a response's reason phrase, "" when it is unfit to be carried on.
+func phraseIn(res *sip.Response) string {
+	if hasControl(res.Reason) {
+		return ""
+	}
+	return res.Reason
 }
 
 func (s *Session) progress(res *sip.Response) {
@@ -154,7 +173,7 @@ func (s *Session) progress(res *sip.Response) {
 	if cancel {
 		s.sendCancel()
 	}
-	s.post(Event{Kind: Progress, Session: s, Code: res.StatusCode, Phrase: res.Reason, SDP: sdpBody(res)})
+	s.post(Event{Kind: Progress, Session: s, Code: res.StatusCode, Phrase: phraseIn(res), SDP: sdpBody(res)})
 }
 
 func (s *Session) answered(res *sip.Response) {
@@ -168,7 +187,10 @@ func (s *Session) answered(res *sip.Response) {
 	s.pinned = res.Source()
 	s.state = Accepted
 	s.mu.Unlock()
-	s.tell(Event{Kind: Answered, Session: s, Code: res.StatusCode, Phrase: res.Reason, SDP: sdpBody(res)})
+	if !s.tell(Event{Kind: Answered, Session: s, Code: res.StatusCode, Phrase: phraseIn(res), SDP: sdpBody(res)}) {
+		s.Ack() // nobody is left to do it
+		s.Bye("")
+	}
 }
 
 // again takes a 2xx after the first: the same one once more is acknowledged
@@ -190,10 +212,10 @@ func (s *Session) again(res *sip.Response) {
 	}
 	fork := newClientDialog(s.invite)
 	fork.establish(res)
-	network, destination := s.ep.route(fork, s.network, res.Source())
+	destination := s.ep.route(fork, s.network, res.Source())
 	for _, method := range []sip.RequestMethod{sip.ACK, sip.BYE} {
 		req := fork.request(method, s.invite.CSeq().SeqNo)
-		s.ep.prepare(req, network, destination)
+		s.ep.prepare(req, s.network, destination)
 		if method == sip.ACK {
 			s.write(req)
 		} else {
@@ -202,11 +224,41 @@ func (s *Session) again(res *sip.Response) {
 	}
 }
 
-// write sends a request that has no transaction: ACK to a 2xx.
+// write sends a request that has no transaction: ACK to a 2xx. A connection
+// that has to be made first is made on another goroutine.
 func (s *Session) write(req *sip.Request) {
-	if err := s.ep.tp.WriteMsg(req); err != nil {
-		s.ep.cfg.Log.Debug("ACK not sent", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
+	addr := req.Destination()
+	_, err := netip.ParseAddrPort(addr)
+	if s.network == "udp" {
+		addr = req.Laddr.String() // the listening socket
 	}
+	if err == nil { // a name is looked up first
+		if conn, err := s.ep.tp.GetConnection(s.network, addr); err == nil {
+			s.writeOn(conn, req)
+			return
+		}
+	}
+	s.ep.spawn(func() {
+		ctx, cancel := context.WithTimeout(s.ep.ctx, connectTimeout)
+		defer cancel()
+		conn, err := s.ep.tp.ClientRequestConnection(ctx, req)
+		if err != nil {
+			s.notSent(err)
+			return
+		}
+		s.writeOn(conn, req)
+	})
+}
+
+func (s *Session) writeOn(conn sip.Connection, req *sip.Request) {
+	if err := conn.WriteMsg(req); err != nil {
+		s.notSent(err)
+	}
+	_, _ = conn.TryClose() // gives back the reference that finding it took
+}
+
+func (s *Session) notSent(err error) {
+	s.ep.cfg.Log.Debug("ACK not sent", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
 }
 
 // Ack acknowledges the 2xx.
@@ -234,6 +286,9 @@ func (s *Session) Cancel(reason string) {
 	}
 	s.wantCancel, s.cancelWhy = true, reason
 	send := s.provisional
+	if s.ctx == nil && s.stopDial != nil {
+		s.stopDial()
+	}
 	s.mu.Unlock()
 	if send {
 		s.sendCancel()

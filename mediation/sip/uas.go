@@ -15,28 +15,33 @@ const (
 	ackTimeout = 64 * timerT1
 )
 
-// newServerSession is the session of an INVITE received. It answers 100 at
-// once, so that the caller stops retransmitting whatever the other side does.
+// newServerSession is the session of an INVITE received; begin follows.
 func newServerSession(e *Endpoint, d *dialog, req *sip.Request, tx *sip.ServerTx) *Session {
-	s := &Session{
+	return &Session{
 		ep: e, d: d, key: d.key(), invite: req, stx: tx,
 		network: sip.NetworkToLower(req.Transport()), pinned: req.Source(),
-		post: func(Event) bool { return false },
 	}
-	_ = tx.Respond(sip.NewResponseFromRequest(req, 100, "Trying", nil))
-	tx.OnCancel(func(cancel *sip.Request) {
+}
+
+// begin listens for the caller's CANCEL and for the loss of its connection,
+// either of which may have come already, and answers 100, so that the caller
+// stops retransmitting whatever the other side does.
+func (s *Session) begin() {
+	open := s.stx.OnTerminate(func(_ string, err error) {
+		if errors.Is(err, sip.ErrTransactionTransport) {
+			s.ep.spawn(func() { s.cancelled487("") })
+		}
+	})
+	open = s.stx.OnCancel(func(cancel *sip.Request) {
 		// The transaction's lock is held here: the owner, who may be sending
 		// on it, is told from another goroutine.
 		reason := headerValue(cancel, "Reason")
-		e.spawn(func() { s.cancelled487(reason) })
-	})
-	tx.OnTerminate(func(_ string, err error) {
-		if errors.Is(err, sip.ErrTransactionTransport) {
-			e.spawn(func() { s.cancelled487("") })
-		}
-	})
-	e.spawn(s.drainAcks)
-	return s
+		s.ep.spawn(func() { s.cancelled487(reason) })
+	}) && open
+	s.ep.spawn(s.drainAcks)
+	if !open || s.stx.Respond(sip.NewResponseFromRequest(s.invite, 100, "Trying", nil)) != nil {
+		s.ep.spawn(func() { s.cancelled487("") })
+	}
 }
 
 // drainAcks takes ACKs that the transaction matched: those of our failures,
@@ -80,7 +85,8 @@ func (s *Session) Provisional(code int, phrase string, sdp []byte) {
 }
 
 // Accept answers the call with 200 and sdp, and sends the 200 again until its
-// ACK comes, at T1 doubling to T2 on every transport (RFC 3261 13.3.1.4).
+// ACK comes, at T1 doubling to T2 on every transport (RFC 3261 13.3.1.4). It
+// fails with ErrSessionOver when the caller is gone, by CANCEL or otherwise.
 func (s *Session) Accept(sdp []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,9 +99,10 @@ func (s *Session) Accept(sdp []byte) error {
 	s.interval = timerT1
 	s.timer = time.AfterFunc(s.interval, func() { s.resend(res) })
 	if err := s.stx.Respond(res); err != nil {
+		s.ep.cfg.Log.Debug("200 not sent", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
 		s.endLocked()
-		s.ep.spawn(s.finish)
-		return err
+		s.ep.remove(s) // the transaction runs on: it may have a 487 to send again
+		return ErrSessionOver
 	}
 	return nil
 }

@@ -146,6 +146,9 @@ func checkForm(req *sip.Request) *Failure {
 	if strings.ContainsAny(req.Recipient.String(), "<> ") {
 		return bad("Request-URI is enclosed in brackets or has spaces")
 	}
+	if strings.ContainsAny(from.Address.String()+to.Address.String(), "<>\" ") {
+		return bad("From or To URI has a bracket, a quote or a space")
+	}
 	if len(req.Recipient.Headers) > 0 {
 		return bad("Request-URI has headers") // RFC 3261 19.1.1, table 1
 	}
