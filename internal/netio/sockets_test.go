@@ -198,6 +198,61 @@ func (f *rawFar) receive(into []byte) int {
 	return n
 }
 
+// The kernel may report an earlier packet's ICMP error instead of sending the next
+// packet; that one has to go all the same.
+func TestPendingErrorDoesNotCostAPacket(t *testing.T) {
+	w := newSocketWorker()
+	p, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	f := listenUDP(t, v4)
+	gone := listenUDP(t, v4)
+	goneAt := gone.addr()
+	gone.Close()
+	for i := range 10 {
+		for _, to := range []netip.AddrPort{goneAt, f.addr()} {
+			pk := Packet{Buf: w.Buffer()}
+			pk.Buf.Use(0, copy(pk.Buf.Room(), "x"))
+			p.Send(&pk, to)
+			w.out.flush() // on loopback the error is there when this returns
+		}
+		if data, _ := f.receive(t); data != "x" {
+			t.Fatalf("round %d: got %q", i, data)
+		}
+	}
+	if got := p.Counters().Unsent; got != 0 {
+		t.Errorf("%d packets unsent", got)
+	}
+}
+
+// One packet that the kernel refuses doesn't hold up those behind it.
+func TestRefusedPacketIsLeftOut(t *testing.T) {
+	w := newSocketWorker()
+	p, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	f := listenUDP(t, v4)
+	broadcast := netip.MustParseAddrPort("255.255.255.255:9") // not without SO_BROADCAST
+	for i, to := range []netip.AddrPort{f.addr(), broadcast, f.addr(), broadcast, f.addr()} {
+		pk := Packet{Buf: w.Buffer()}
+		pk.Buf.Use(0, copy(pk.Buf.Room(), string(rune('0'+i))))
+		p.Send(&pk, to)
+	}
+	w.out.flush()
+	for _, want := range []string{"0", "2", "4"} {
+		if data, _ := f.receive(t); data != want {
+			t.Errorf("got %q, want %q", data, want)
+		}
+	}
+	if got := p.Counters().Unsent; got != 2 {
+		t.Errorf("%d packets unsent, want 2", got)
+	}
+}
+
 // bounce sends a packet back as it came.
 type bounce struct{ port Port }
 

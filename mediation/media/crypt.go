@@ -114,7 +114,7 @@ func (o *opener) rtp(b []byte, h *header, w *worker, now time.Time) ([]byte, Dro
 	// vouch for), so each gets a copy.
 	copied := w.scratch[:copy(w.scratch[:], b)]
 	out, drop := o.now.rtp(b, h, &w.header)
-	if drop != dropAuth {
+	if drop != dropAuth && drop != dropShort { // the old suite's tag may be the shorter one
 		return out, drop
 	}
 	if o.alternate != nil {
@@ -134,7 +134,7 @@ func (o *opener) rtcp(b []byte, ssrc uint32, w *worker, now time.Time) ([]byte, 
 		return o.now.rtcp(b, ssrc)
 	}
 	copied := w.scratch[:copy(w.scratch[:], b)]
-	if out, drop := o.now.rtcp(b, ssrc); drop != dropAuth {
+	if out, drop := o.now.rtcp(b, ssrc); drop != dropAuth && drop != dropShort {
 		return out, drop
 	}
 	copy(b, copied)

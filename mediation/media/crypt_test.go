@@ -513,6 +513,20 @@ func TestOldKeyIsGoodForAWhile(t *testing.T) {
 	})
 }
 
+// The old suite's tag may be shorter than the new one's.
+func TestShortPacketOfTheOldSuite(t *testing.T) {
+	d := newDialog(t, AES128_CM_32)
+	empty := talk(1, 7)
+	empty.body = []byte{1}
+	underWay := d.phone.protect(empty.bytes())
+	d.leg = secureLeg(Pool, AES128_GCM)
+	d.set(Pool, d.leg)
+	d.in(Pool, underWay)
+	if n := len(d.out(Gateway)); n != 1 {
+		t.Errorf("%d packets passed; drops %v", n, d.drops(Pool))
+	}
+}
+
 // Our copies of the keys are wiped when they are not needed any more, and the
 // caller's are left alone.
 func TestKeysAreWiped(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -267,6 +268,14 @@ func TestEchoOfSenderReports(t *testing.T) {
 		t.Errorf("block %+v", b)
 	}
 
+	// A report of another source says nothing about the one that we report on.
+	r.inRTCP(Pool, appendCNAME(appendReport(nil, 66, &senderReport{ntp: 1 << 40}, nil), 66, "p"))
+	r.in(Pool, talk(3, 7).bytes())
+	rr, _, _ = r.report(Pool)
+	if b := rr.(*rtcp.ReceiverReport).Reports[0]; b.LastSenderReport != 0 || b.Delay != 0 {
+		t.Errorf("another source's report is echoed: %+v", b)
+	}
+
 	sr, _, _ := r.report(Gateway)
 	s := sr.(*rtcp.SenderReport)
 	answer := func(lsr, dlsr uint32) LegStats {
@@ -297,6 +306,48 @@ func TestEchoOfSenderReports(t *testing.T) {
 	}
 	if st := r.b.Stats()[Pool]; st.Send.FarLost != nil || st.Send.RoundTripMS != nil {
 		t.Error("the other leg's reports count here")
+	}
+}
+
+// RTCP may come from where signalling sends it to, which may be another host.
+func TestSourceOfRTCP(t *testing.T) {
+	r := bothSet(t)
+	leg := plainLeg(Gateway)
+	leg.RemoteRTCP = stranger1
+	r.set(Gateway, leg)
+	for _, from := range []netip.AddrPort{stranger1, gatewayPeer} {
+		r.deliver(r.rtcpPort(Gateway), appendCNAME(appendReport(nil, 9, nil, nil), 9, "x"), from)
+	}
+	if got := r.drops(Gateway); len(got) != 0 {
+		t.Errorf("drops %v", got)
+	}
+	r.b.halves[Gateway].sendReport(r.now, false)
+	if to := r.rtcpPort(Gateway).to; to != stranger1 {
+		t.Errorf("reports go to %v", to)
+	}
+}
+
+// RFC 3550 section 6.3.1, and half of it for the first report.
+func TestInterval(t *testing.T) {
+	bounds := func(first bool) (least, most time.Duration) {
+		least = time.Hour
+		for range 10_000 {
+			d := interval(first)
+			least, most = min(least, d), max(most, d)
+		}
+		return least, most
+	}
+	for _, tt := range []struct {
+		first       bool
+		least, most time.Duration
+	}{
+		{true, 1026 * time.Millisecond, 3079 * time.Millisecond},
+		{false, 2052 * time.Millisecond, 6157 * time.Millisecond},
+	} {
+		least, most := bounds(tt.first)
+		if least < tt.least || least > tt.least+50*time.Millisecond || most > tt.most || most < tt.most-50*time.Millisecond {
+			t.Errorf("first %v: from %v to %v, want %v to %v", tt.first, least, most, tt.least, tt.most)
+		}
 	}
 }
 
