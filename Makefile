@@ -11,7 +11,7 @@ UNIT    = $(shell $(GO) list ./... | grep -v /test/interop)
 FUZZFOR ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit race interop check lint fuzz clean
+.PHONY: help build demo test peers unit race interop check lint fuzz clean
 
 help: ## say what each verb does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ build: ## build bin/causeway, static, without a C compiler
 demo: build ## serve on loopback, place real calls both ways, show their quality
 	./bin/causeway demo
 
-test: unit race interop ## every test: units, again under the race detector, then calls with real peers
+test: peers unit race interop ## every test: units, again under the race detector, then calls with real peers
 
 unit:
 	$(GO) vet ./...
@@ -31,9 +31,11 @@ unit:
 race:
 	$(GO) test -race -shuffle=on $(UNIT)
 
+peers:
+	@scripts/setup-peers
+
 # -v names every call that was made and, should a peer be missing, why its test was skipped.
-interop:
-	scripts/setup-peers
+interop: peers
 	$(GO) test -v -count=1 -timeout=9m ./test/interop
 
 check: lint race ## what a change must pass before review: format, vet, lint, tidy module, race detector

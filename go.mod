@@ -14,7 +14,6 @@ go 1.26.0
 //	github.com/dlclark/regexp2 v1.12.0
 //		v2 is another import path with no gain for the number rules.
 //	github.com/pion/rtcp v1.2.17
-//	golang.org/x/net v0.59.0
 //	golang.org/x/sys v0.48.0
 //		Newer ones resolve by themselves; these were tried together with all the rest (2026-11-21).
 require (
