@@ -370,8 +370,9 @@ func newDialog(t *testing.T, p Profile) *dialog {
 // Re-INVITEs of all sorts, after the rollover counters have moved on. What stays
 // the same must go on where it was; what changes must not lose more than what
 // probation takes.
-func TestSetAgainAfterRollover(t *testing.T) {
-	const p = AES128_CM_80
+func TestSetAgainAfterRollover(t *testing.T) { eachProfile(t, setAgainAfterRollover) }
+
+func setAgainAfterRollover(t *testing.T, p Profile) {
 	start := func(t *testing.T) *dialog {
 		d := newDialog(t, p)
 		d.i = 65_000
@@ -457,7 +458,7 @@ func TestSetAgainAfterRollover(t *testing.T) {
 	})
 	t.Run("other suite", func(t *testing.T) {
 		d := start(t)
-		d.leg = secureLeg(Pool, AES128_GCM)
+		d.leg = secureLeg(Pool, profiles[int(p)%len(profiles)])
 		d.set(Pool, d.leg)
 		d.phone = newPhone(t, d.leg.SRTP)
 		must(t, d.both(10))

@@ -455,6 +455,11 @@ func TestPanicEndsOneBridge(t *testing.T) {
 			if err := b.Set(Pool, plainLeg(Pool)); err == nil {
 				t.Errorf("bridge %s can be set after it failed", id)
 			}
+			b.worker.call(func(time.Time) {
+				if n := b.worker.wheel.Len(); n != 2 {
+					t.Errorf("%d timers are set after bridge %s failed, want those of the other bridge", n, id)
+				}
+			})
 			b.Close()
 		}
 		l.pool.Received()
@@ -533,6 +538,9 @@ func TestCounters(t *testing.T) {
 	r.b.halves[Pool].sendReport(r.now, false)
 	r.inRTCP(Pool, appendReport(nil, 7, nil, nil))
 	r.b.Close()
+	if n := r.b.worker.wheel.Len(); n != 0 {
+		t.Errorf("%d timers of a closed bridge are set", n)
+	}
 	for _, tt := range []struct {
 		want   uint64
 		name   string

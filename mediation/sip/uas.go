@@ -42,6 +42,24 @@ func (s *Session) begin() {
 	if !open || s.stx.Respond(sip.NewResponseFromRequest(s.invite, 100, "Trying", nil)) != nil {
 		s.ep.spawn(func() { s.cancelled487("") })
 	}
+	if s.network != "udp" {
+		time.AfterFunc(strandedCheck, func() { s.ep.spawn(s.ifStranded) })
+	}
+}
+
+// strandedCheck is how long after the INVITE its connection is looked for.
+const strandedCheck = 100 * time.Millisecond
+
+// ifStranded ends a session whose connection closed at the very moment at
+// which its transaction was made: the stack then tells nobody.
+func (s *Session) ifStranded() {
+	if conn, err := s.ep.tp.GetConnection(s.network, s.invite.Source()); err == nil {
+		_, _ = conn.TryClose()
+		return
+	}
+	if s.cancelled487("") {
+		s.stx.Terminate() // it has nobody to answer
+	}
 }
 
 // drainAcks takes ACKs that the transaction matched: those of our failures,
@@ -57,17 +75,19 @@ func (s *Session) drainAcks() {
 	}
 }
 
-// cancelled487 ends an early session whose caller went away.
-func (s *Session) cancelled487(reason string) {
+// cancelled487 ends an early session whose caller went away; false when it is
+// not early any more.
+func (s *Session) cancelled487(reason string) bool {
 	s.mu.Lock()
 	if s.state != Early {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.endLocked()
 	s.mu.Unlock()
 	s.post(Event{Kind: Cancelled, Session: s, Reason: reason})
 	s.ep.remove(s)
+	return true
 }
 
 // Provisional sends a 101-199 response, with a body when sdp is not nil.
