@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	// The SIP library of the in-process endpoints warns by the global logger
+	// about its own reference counts; it says nothing about the calls.
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	dir, err := os.MkdirTemp("", "causeway-interop-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)

@@ -83,7 +83,7 @@ func TestPlusSignTowardTheGateway(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		remove      bool
-		requestURI  string // user@ is completed with causeway's address
+		requestURI  string // one that ends in "@" is completed with causeway's address
 		from, to    string
 		wantURI     string // user parts
 		wantFrom    string
@@ -117,6 +117,11 @@ func TestPlusSignTowardTheGateway(t *testing.T) {
 			wantURI: "14255550123", wantFrom: "14255550100", wantTo: "14255550123",
 		},
 		{
+			name: "on, tel URIs everywhere", remove: true,
+			requestURI: "tel:+14255550123;ext=7", from: "tel:+14255550100", to: "tel:+14255550123;ext=7",
+			wantURI: "14255550123;ext=7", wantFrom: "14255550100", wantTo: "14255550123;ext=7",
+		},
+		{
 			name: "on, a number without a plus", remove: true,
 			requestURI: "sip:4255550123@", from: "sip:5000@example.com",
 			wantURI: "4255550123", wantFrom: "5000", wantTo: "4255550123",
@@ -125,7 +130,10 @@ func TestPlusSignTowardTheGateway(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			tr := startTrunk(t, sippLab(fmt.Sprintf("remove_plus_from_request_uri: %v", c.remove)))
 			gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_answers", Ring: 50, Hold: 200, Hangup: c.gatewayEnds})
-			uri := c.requestURI + tr.pool()
+			uri := c.requestURI
+			if strings.HasSuffix(uri, "@") {
+				uri += tr.pool()
+			}
 			to := c.to
 			if to == "" {
 				to = uri
