@@ -1,0 +1,189 @@
+package netio
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	v4 = netip.MustParseAddr("127.0.0.1")
+	v6 = netip.MustParseAddr("::1")
+)
+
+// far is the end of the network that a test plays.
+type far interface {
+	addr() netip.AddrPort
+	send(t *testing.T, data string, to netip.AddrPort)
+	receive(t *testing.T) (data string, from netip.AddrPort)
+}
+
+// bed is an engine with a way to make far ends on the same network.
+type bed struct {
+	name   string
+	engine Engine
+	far    func(t *testing.T, local netip.Addr) far
+}
+
+func beds() []bed {
+	memory := NewMemory()
+	return []bed{
+		{"sockets", Sockets(), func(t *testing.T, local netip.Addr) far { return listenUDP(t, local) }},
+		{"memory", memory, func(t *testing.T, local netip.Addr) far {
+			s, err := memory.Socket(netip.AddrPortFrom(local, 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return memoryFar{s}
+		}},
+	}
+}
+
+type udpFar struct{ *net.UDPConn }
+
+func listenUDP(t *testing.T, local netip.Addr) udpFar {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return udpFar{c}
+}
+
+func (f udpFar) addr() netip.AddrPort { return f.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func (f udpFar) send(t *testing.T, data string, to netip.AddrPort) {
+	t.Helper()
+	if _, err := f.WriteToUDPAddrPort([]byte(data), to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f udpFar) receive(t *testing.T) (string, netip.AddrPort) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	f.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, from, err := f.ReadFromUDPAddrPort(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n]), from
+}
+
+type memoryFar struct{ *MemorySocket }
+
+func (f memoryFar) addr() netip.AddrPort { return f.Local() }
+
+func (f memoryFar) send(_ *testing.T, data string, to netip.AddrPort) { f.Send([]byte(data), to) }
+
+func (f memoryFar) receive(t *testing.T) (string, netip.AddrPort) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		f.mu.Lock()
+		if len(f.received) > 0 {
+			d := f.received[0]
+			f.received = f.received[1:]
+			f.mu.Unlock()
+			return string(d.Data), d.From
+		}
+		f.mu.Unlock()
+		if time.Now().After(deadline) {
+			t.Fatal("nothing received")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// never is a set of timers that is empty.
+type never struct{}
+
+func (never) Next() (time.Time, bool) { return time.Time{}, false }
+func (never) Expire(time.Time)        {}
+
+// begun is a set of timers that is empty, and tells when a worker first asks for
+// them: then it runs, and commands go to its goroutine.
+type begun struct {
+	never
+	once sync.Once
+	ch   chan struct{}
+}
+
+func (b *begun) Next() (time.Time, bool) {
+	b.once.Do(func() { close(b.ch) })
+	return b.never.Next()
+}
+
+// start runs a worker until the test ends.
+func start(t *testing.T, w Worker, timers Timers) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := w.Run(ctx, timers); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return stop
+}
+
+// needs skips the test where the loopback has no address of the family.
+func needs(t *testing.T, local netip.Addr) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+	if err != nil {
+		t.Skipf("no %v here: %v", local, err)
+	}
+	c.Close()
+}
+
+// call runs f on a worker and waits for it.
+func call(w Worker, f func()) {
+	done := make(chan struct{})
+	w.Do(func(time.Time) { defer close(done); f() })
+	<-done
+}
+
+func open(t *testing.T, w Worker, local netip.AddrPort, o Options) Port {
+	t.Helper()
+	p, err := w.Listen(local, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { call(w, p.Close) })
+	return p
+}
+
+func attach(t *testing.T, w Worker, p Port, r Receiver) {
+	t.Helper()
+	call(w, func() {
+		if err := p.Attach(r); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type receiverFunc func(now time.Time, batch []Packet)
+
+func (f receiverFunc) Receive(now time.Time, batch []Packet) { f(now, batch) }
+
+// echo sends everything back, with "re: " before it, in the buffer it came in.
+type echo struct{ port Port }
+
+func (e echo) Receive(_ time.Time, batch []Packet) {
+	for i := range batch {
+		b := batch[i].Buf
+		data := string(b.Bytes())
+		b.Use(0, copy(b.Room(), "re: "+data))
+		e.port.Send(&batch[i], batch[i].From)
+	}
+}
