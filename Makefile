@@ -26,10 +26,10 @@ test: peers unit race interop ## every test: units, again under the race detecto
 
 unit:
 	$(GO) vet ./...
-	$(GO) test -shuffle=on $(UNIT)
+	$(GO) test -shuffle=on -timeout=4m $(UNIT)
 
 race:
-	$(GO) test -race -shuffle=on $(UNIT)
+	$(GO) test -race -shuffle=on -timeout=4m $(UNIT)
 
 peers:
 	@scripts/setup-peers
