@@ -17,7 +17,7 @@ const (
 	// phone that changes its SSRC with each hold needs a few; each takes memory as
 	// long as the key is in use, since forgetting one would let its packets be
 	// replayed.
-	sourceLimit = 32
+	sourceLimit = 256
 	// keyOverlap is how long the keys that a leg had before are still good, for
 	// packets that were under way when signalling changed them.
 	keyOverlap = 5 * time.Second

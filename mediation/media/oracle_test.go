@@ -100,6 +100,9 @@ func (o *oracle) take(p rtpPacket, at time.Time) expect {
 	}
 	r.received++
 	o.received++
+	if extended > r.max {
+		o.candidate = nil // the present source goes on
+	}
 	if r.seen[extended] {
 		return expect{drop: "duplicate"}
 	}
@@ -119,6 +122,9 @@ func (o *oracle) begin(p rtpPacket, at time.Time) expect {
 	r := &run{base: extended, max: extended, bad: -1, seen: map[int64]bool{extended: true}, received: 1}
 	o.received++
 	o.runs = append(o.runs, r)
+	if p.ssrc != o.ssrc {
+		o.jitter = 0 // kept per source
+	}
 	o.ssrc, o.candidate, o.transit = p.ssrc, nil, nil
 	o.clock(p, at)
 	r.out, r.timestamp = o.sequence+1, p.timestamp

@@ -98,6 +98,7 @@ func (r *reception) admit(ssrc uint32, sequence uint16) (extended uint32, v verd
 		}
 		r.maxSequence = sequence
 		r.received++
+		r.candidate = false // this source goes on: another has to begin its proof anew
 		r.shift(ahead)
 		return r.cycles + uint32(sequence), follows
 	case ahead <= math.MaxUint16+1-maxMisorder:
@@ -118,6 +119,9 @@ func (r *reception) admit(ssrc uint32, sequence uint16) (extended uint32, v verd
 // begin starts a run. What the run before lost stays counted.
 func (r *reception) begin(ssrc uint32, sequence uint16) (extended uint32) {
 	r.lostBefore = r.lost()
+	if ssrc != r.ssrc {
+		r.jitter = 0 // of another clock (RFC 3550 A.8 keeps it per source)
+	}
 	r.started, r.ssrc, r.candidate = true, ssrc, false
 	// A whole cycle below the first number keeps the extended numbers of packets
 	// from before it, which may come late, from wrapping.

@@ -72,6 +72,7 @@ func (h *half) schedule(now time.Time) {
 // report sends a report and plans the next.
 func (h *half) report(now time.Time) {
 	defer h.bridge.guard()
+	h.readPorts() // so that the kernel's drops show while the call lasts
 	h.sendReport(now, false)
 	h.bridge.worker.wheel.Schedule(&h.timer, now.Add(interval(false)))
 }

@@ -128,6 +128,12 @@ func (h *half) applyKeys(keys *SRTP, change keyChange, now time.Time) {
 		h.secure = 0
 		return
 	}
+	// A leg that was plain for a while and comes back to its keys has moved on in
+	// its sequence, and the key's rollover counter has not: going on in the same
+	// stream could use a key stream twice (RFC 3711 section 9.1).
+	if h.secure == 0 && h.seal != nil && change.seal == nil && h.out.started {
+		h.newStream()
+	}
 	h.secure = keys.Profile
 	if change.open != nil {
 		if h.open != nil {

@@ -112,7 +112,7 @@ func need(t *testing.T, program, debianPackage string) string {
 // Ports that no other test of this run was given, below the ephemeral range and
 // none of causeway's own. A run begins where its pid says, so that two runs on
 // one machine seldom meet.
-const firstPort, lastPort, portsPerRun = 12000, 19999, 1000
+const firstPort, lastPort, portsPerRun = 12000, 19999, 2000
 
 var (
 	portBase = firstPort + os.Getpid()%((lastPort+1-firstPort)/portsPerRun)*portsPerRun
