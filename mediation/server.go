@@ -73,7 +73,7 @@ const shutdownGrace = 3 * time.Second
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, spool: cfg.Spool, calls: map[string]*Call{}, now: time.Now}
 	s.counters.init()
-	profile, err := number.Compile(numberRules(cfg.LocationProfile))
+	profile, err := number.Compile(cfg.NumberRules())
 	if err != nil {
 		return nil, err
 	}
@@ -91,14 +91,6 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.Join(err, s.closeSides())
 	}
 	return s, nil
-}
-
-func numberRules(rules []conf.Rule) []number.Rule {
-	out := make([]number.Rule, len(rules))
-	for i, r := range rules {
-		out[i] = number.Rule(r)
-	}
-	return out
 }
 
 func (s *Server) openSides() error {

@@ -132,7 +132,7 @@ func (s *scene) run(ctx context.Context) ([]Call, error) {
 // answer takes a call and tells the one who waits for its other end.
 func (s *scene) answer(c *ua.Call) ua.Reply {
 	s.mu.Lock()
-	waiting := s.answered[userOf(c.Invite().RequestURI)]
+	waiting := s.answered[UserOf(c.Invite().RequestURI)]
 	s.mu.Unlock()
 	if waiting == nil {
 		return ua.Reply{Code: 404}
@@ -141,8 +141,8 @@ func (s *scene) answer(c *ua.Call) ua.Reply {
 	return ua.Reply{Ring: 50 * time.Millisecond, Answer: 300 * time.Millisecond}
 }
 
-// userOf is the user part of a SIP URI.
-func userOf(uri string) string {
+// UserOf is the user part of a SIP URI.
+func UserOf(uri string) string {
 	_, rest, _ := strings.Cut(uri, ":")
 	user, _, _ := strings.Cut(rest, "@")
 	return user

@@ -170,7 +170,7 @@ func printCalls(out io.Writer, calls []demo.Call, records map[string]*qoe.Record
 			case (leg.name == "pool") == (c.Direction == "pool_to_gateway"):
 				party = c.From + " ->"
 			case r != nil:
-				party = "-> " + userPart(r.Sent.RequestURI)
+				party = "-> " + demo.UserOf(r.Sent.RequestURI)
 			}
 			s := leg.end.Stats
 			media := "RTP"
@@ -220,11 +220,4 @@ func delay(d *ua.Delay) string {
 		return "unknown"
 	}
 	return fmt.Sprintf("%.2f ms (max %.2f)", d.AvgMS, d.MaxMS)
-}
-
-// userPart is the user part of a SIP URI.
-func userPart(uri string) string {
-	_, rest, _ := strings.Cut(uri, ":")
-	user, _, _ := strings.Cut(rest, "@")
-	return user
 }

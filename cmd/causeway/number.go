@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"causeway/internal/conf"
 	"causeway/mediation/number"
 )
 
@@ -22,7 +21,7 @@ func (n *numberCmd) Run(std streams) error {
 	if cfg.Mediation == nil {
 		return &exitError{exitUsage, fmt.Errorf("%s: has no mediation section, and so no location profile", n.Config)}
 	}
-	profile, err := number.Compile(rulesOf(cfg.Mediation))
+	profile, err := number.Compile(cfg.Mediation.NumberRules())
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -49,12 +48,4 @@ func (n *numberCmd) Run(std streams) error {
 	fmt.Fprintf(std.out, "number:      %s\nrule:        %s\nresult:      %s\nE.164:       %s\nto gateway:  %s\n",
 		n.Number, rule, result.Number+params, e164, out)
 	return nil
-}
-
-func rulesOf(m *conf.Mediation) []number.Rule {
-	rules := make([]number.Rule, len(m.LocationProfile))
-	for i, r := range m.LocationProfile {
-		rules[i] = number.Rule(r)
-	}
-	return rules
 }

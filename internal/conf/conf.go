@@ -18,6 +18,8 @@ package conf
 import (
 	"net/netip"
 	"time"
+
+	"causeway/mediation/number"
 )
 
 // Config is a whole configuration after its checks. Relative paths in it were taken as relative to the folder of the
@@ -89,6 +91,15 @@ type Mediation struct {
 	RingTimeout     time.Duration `yaml:"ring_timeout" default:"185s" min:"1s" max:"1h"` // RFC 3261 section 16.6: timer C, more than 3 minutes
 }
 
+// NumberRules is the location profile as mediation/number takes it.
+func (m *Mediation) NumberRules() []number.Rule {
+	rules := make([]number.Rule, len(m.LocationProfile))
+	for i, r := range m.LocationProfile {
+		rules[i] = number.Rule(r)
+	}
+	return rules
+}
+
 // PoolSide is the side of the encrypted calls.
 type PoolSide struct {
 	Listen       []Listen       `yaml:"listen" need:"required" port:"udp=5060,tcp=5060,tls=5061"`
@@ -125,7 +136,7 @@ type TLS struct {
 	CA          string `yaml:"ca"` // who must have signed a peer's certificate; empty: the authorities of the host
 }
 
-// Rule is a rule of a location profile; number.Rule(r) converts it.
+// Rule is a rule of a location profile.
 type Rule struct {
 	Name        string `yaml:"name" need:"required"`
 	Pattern     string `yaml:"pattern" need:"required"`
