@@ -232,7 +232,11 @@ func TestFailuresCross(t *testing.T) {
 		{ua.Reply{Code: 603}, 603, ""},
 		{ua.Reply{Code: 302, Reason: "Moved Temporarily"}, 480, `SIP;cause=302;text="Moved Temporarily"`},
 	} {
-		replies <- tt.reply
+		select {
+		case replies <- tt.reply:
+		default:
+			t.Fatalf("before %d: the gateway was never asked for the call before", tt.code)
+		}
 		_, err := client.Call(within(t), s.uri(media.Pool, "+14255550100"), ua.Options{})
 		var refused *ua.ResponseError
 		if !errors.As(err, &refused) {
