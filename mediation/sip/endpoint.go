@@ -368,29 +368,6 @@ const connectTimeout = 32 * time.Second
 // may take to show.
 const lateDial = 50 * time.Millisecond
 
-// Options sends OPTIONS to uri and calls done with the status code.
-func (e *Endpoint) Options(uri sip.Uri, network string, done func(code int, err error)) {
-	req := sip.NewRequest(sip.OPTIONS, uri)
-	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", Host: e.Host()}}
-	from.Params.Add("tag", newTag())
-	maxForwards := sip.MaxForwardsHeader(maxForwardsInitial)
-	callID := sip.CallIDHeader(newTag() + "@" + e.Host())
-	for _, h := range []sip.Header{
-		from, &sip.ToHeader{Address: uri}, &callID, &maxForwards,
-		&sip.CSeqHeader{SeqNo: 1, MethodName: sip.OPTIONS}, e.contact(network),
-	} {
-		req.AppendHeader(h)
-	}
-	e.prepare(req, network, hostPort(&uri, network))
-	e.request(req, func(res *sip.Response, err error) {
-		if err != nil {
-			done(0, err)
-			return
-		}
-		done(res.StatusCode, nil)
-	})
-}
-
 // newTag is 96 random bits, more than the 32 that RFC 3261 19.3 asks for.
 func newTag() string { return sip.GenerateTagN(16) }
 

@@ -20,9 +20,6 @@ func (h Hop) Destination() string {
 	return hostPort(&sip.Uri{Host: h.Host, Port: h.Port}, h.Network)
 }
 
-// URI is the hop itself, for OPTIONS.
-func (h Hop) URI() sip.Uri { return sip.Uri{Scheme: "sip", Host: h.Host, Port: h.Port} }
-
 // Parties are the identities of an INVITE.
 type Parties struct {
 	RequestURI sip.Uri

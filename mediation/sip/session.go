@@ -56,10 +56,6 @@ const (
 	Terminated               // nothing more will be sent but answers to stragglers
 )
 
-var stateNames = [...]string{"early", "accepted", "established", "terminated"}
-
-func (s State) String() string { return stateNames[s] }
-
 // Session is one INVITE session: a dialog and the transaction that made it.
 // Its owner calls the methods from one goroutine; the transport's goroutines
 // come in through receive. What both touch is guarded by mu.
@@ -103,9 +99,6 @@ type Session struct {
 	ack         *sip.Request // to send again when the 2xx comes again
 }
 
-// Network is the transport that the session uses: "udp", "tcp" or "tls".
-func (s *Session) Network() string { return s.network }
-
 // CallID is the Call-ID on this side.
 func (s *Session) CallID() string { return s.d.callID }
 
@@ -114,13 +107,6 @@ func (s *Session) Invite() *sip.Request { return s.invite }
 
 // SDP is the INVITE's body, nil when it has none.
 func (s *Session) SDP() []byte { return s.invite.Body() }
-
-// State is the present state.
-func (s *Session) State() State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state
-}
 
 // Own makes post the way to the session's owner (server role). What happened
 // before, a CANCEL say, is delivered from another goroutine.
