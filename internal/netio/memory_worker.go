@@ -51,6 +51,24 @@ func (w *memoryWorker) Listen(local netip.AddrPort, o Options) (Port, error) {
 	return p, nil
 }
 
+// Adopt implements Worker.
+func (w *memoryWorker) Adopt(port Port) error {
+	p, ok := port.(*memoryPort)
+	if !ok || p.worker.net != w.net {
+		return fmt.Errorf("adopt %s: a port of another engine", port.Local())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return fmt.Errorf("adopt %s: %w", p.local, os.ErrClosed)
+	case p.attached:
+		return fmt.Errorf("adopt %s: attached already", p.local)
+	}
+	p.worker = w
+	return nil
+}
+
 func (w *memoryWorker) Run(ctx context.Context, timers Timers) error {
 	w.begin(w.signal)
 	defer w.end(func() {})

@@ -38,13 +38,28 @@ var ErrStopped = errors.New("network worker stopped")
 // In a batch given to a [Receiver], Buf is the worker's: the receiver may read
 // and rewrite it in place until it returns. [Port.Send] takes the buffer over and
 // sets Buf to nil, which is how the worker knows that it has to put a fresh one
-// into the slot. A receiver that wants to keep bytes for longer copies them.
+// into the slot. A receiver that wants to keep bytes for longer copies them. A
+// datagram has [pkt.Headroom] bytes free in front of it and at least
+// [pkt.Tailroom] behind it.
 type Packet struct {
 	Buf  *pkt.Buf
 	From netip.AddrPort // where it came from; never IPv4-mapped
 	At   int64          // when it arrived at the host, in nanoseconds since the Unix epoch
+
+	// TOS and TTL are fields of the IP header, for ports with [Options.Fields]; others
+	// receive zeros and send with what the port was opened with. TOS is the whole
+	// octet (IPv4's TOS, IPv6's traffic class): the DSCP in the upper six bits and ECN
+	// in the lower two (RFC 3168 section 5). TTL is IPv4's time to live or IPv6's hop
+	// limit. Zero on sending is the port's default. A packet that is received and sent
+	// on keeps what it has, unless the receiver changes it.
+	TOS, TTL uint8
+	// DontFragment, on sending by a port with [Options.Fields], has the packet go
+	// whole or not at all: with the DF bit in IPv4, without a fragment header in
+	// IPv6. What is too long is not sent; it counts as unsent, and the
+	// [ErrorReceiver] is told the MTU. It is never set on receiving.
+	DontFragment bool
 	// Cut says that the datagram was longer than [pkt.MaxDatagram] and that its
-	// end is missing.
+	// end is missing. With [Options.Large] nothing is cut.
 	Cut bool
 }
 
@@ -56,6 +71,28 @@ type Receiver interface {
 	// packet's arrival by more than the time that handling them takes. The slice
 	// and its packets are the worker's again when Receive returns.
 	Receive(now time.Time, batch []Packet)
+}
+
+// ICMP is an error that came back for something that a port had sent. Nobody has
+// authenticated it.
+type ICMP struct {
+	Peer netip.AddrPort // where the packet was to go; never IPv4-mapped
+	// Type and Code are those of the message: ICMP's for an IPv4 peer, ICMPv6's for an
+	// IPv6 peer. Both are zero if Local is set.
+	Type, Code uint8
+	// MTU is set where the packet was too long: what would have fitted, in bytes with
+	// the IP header.
+	MTU uint32
+	// Local says that the host itself refused a DontFragment packet that is too long
+	// for the path.
+	Local bool
+}
+
+// ErrorReceiver is implemented by a [Receiver] that wants to be told of errors, on
+// ports with [Options.Errors].
+type ErrorReceiver interface {
+	// Unreachable handles one error, on the worker's goroutine. It may send.
+	Unreachable(now time.Time, e ICMP)
 }
 
 // Timers is the owner of whatever has to happen at a time.
@@ -72,6 +109,28 @@ type Options struct {
 	// DSCP is the six-bit code point of everything sent, in the IPv4 TOS field or
 	// the IPv6 traffic class. 0 leaves packets unmarked.
 	DSCP uint8
+	// ReusePort lets several ports have one address, of which every one has to be
+	// opened so (SO_REUSEPORT). What comes from one remote address then always comes
+	// to one and the same of them, as long as none is opened or closed.
+	ReusePort bool
+	// ReceiveBuffer is the size of the receive queue in bytes of payload and of the
+	// kernel's overhead, as SO_RCVBUF has it; 0 is the system's default. Beyond the
+	// system's limit it needs CAP_NET_ADMIN; without that, the limit is what the
+	// port gets.
+	ReceiveBuffer int
+	// Fields has the TOS, TTL and DontFragment of packets received and sent. IPv4
+	// packets then go out without the DF bit unless they ask for it.
+	Fields bool
+	// Errors has errors told to the port's receiver if that is an [ErrorReceiver].
+	Errors bool
+	// Large has datagrams of any length received whole: one that is longer than
+	// [pkt.MaxDatagram] comes in a long buffer that is made for it.
+	Large bool
+	// Connect, if valid, is the only address to receive from. In a group of ports
+	// with one address, the connected port gets what comes from there. What comes
+	// from others between the port's binding and its connecting may still be
+	// delivered, under its own From. Connect implies ReusePort.
+	Connect netip.AddrPort
 }
 
 // Engine makes workers.
@@ -100,6 +159,12 @@ type Worker interface {
 	// syscall.EMFILE. Port number 0 has the system choose one.
 	Listen(local netip.AddrPort, o Options) (Port, error)
 
+	// Adopt takes over a port that another worker of the same engine listened on, so
+	// that it is attached and sent from here. The port must never have been attached
+	// or sent from; it is an error if it was attached or closed, or is of another
+	// engine. It may be called from any goroutine that has the port to itself.
+	Adopt(p Port) error
+
 	// Buffer returns an empty buffer for a packet of the caller's own making, to be
 	// handed to [Port.Send]. Only on the worker's goroutine.
 	Buffer() *pkt.Buf
@@ -122,7 +187,8 @@ type Port interface {
 	// and dropped; media is never sent late.
 	Send(p *Packet, to netip.AddrPort)
 
-	// Counters returns what happened to the port's datagrams below us.
+	// Counters returns what happened to the port's datagrams below us. It asks the
+	// kernel, so it is for reports and not for packets.
 	Counters() PortCounters
 
 	// Close sends what the port has queued and closes it; nothing is received
@@ -133,8 +199,7 @@ type Port interface {
 // PortCounters counts from a port's opening.
 type PortCounters struct {
 	// Overflowed is how many datagrams the kernel dropped because the port's
-	// receive queue was full, as far as datagrams that did arrive have told
-	// (SO_RXQ_OVFL).
+	// receive queue was full (or, rarely, their checksum wrong).
 	Overflowed uint64
 	// Unreachable is how many ICMP errors came back for what was sent. They are
 	// unauthenticated, so they only count.

@@ -129,6 +129,21 @@ func (p *socketPort) Close() {
 	closeFD(p.fd)
 }
 
+// Adopt implements Worker.
+func (w *socketWorker) Adopt(port Port) error {
+	p, ok := port.(*socketPort)
+	switch {
+	case !ok:
+		return fmt.Errorf("adopt %s: a port of another engine", port.Local())
+	case p.closed:
+		return fmt.Errorf("adopt %s: %w", p.local, os.ErrClosed)
+	case p.receiver != nil:
+		return fmt.Errorf("adopt %s: attached already", p.local)
+	}
+	p.worker = w
+	return nil
+}
+
 // closeFD closes a descriptor that nobody reads from or writes to any more, so
 // that no error of closing could matter.
 func closeFD(fd int) { _ = unix.Close(fd) }

@@ -28,6 +28,7 @@ func (w *wire) NewWorker() netio.Worker                 { return w }
 func (w *wire) Run(context.Context, netio.Timers) error { panic("a wire doesn't run") }
 func (w *wire) Do(f func(now time.Time))                { f(w.now()) }
 func (w *wire) Buffer() *pkt.Buf                        { return w.pool.Get() }
+func (w *wire) Adopt(p netio.Port) error                { p.(*wirePort).wire = w; return nil }
 func (w *wire) Listen(local netip.AddrPort, _ netio.Options) (netio.Port, error) {
 	return &wirePort{wire: w, local: local}, nil
 }
