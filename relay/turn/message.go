@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"iter"
 	"slices"
 )
 
@@ -203,10 +202,7 @@ func fingerprinted(b []byte, at, n int) bool {
 func (m *Message) Get(a Attr) (value []byte, ok bool) {
 	slot, ok := a.slot()
 	if !ok {
-		for value := range m.Each(a) {
-			return value, true
-		}
-		return nil, false
+		return m.search(a)
 	}
 	at := int(m.first[slot]) * 4
 	if at == 0 {
@@ -215,22 +211,33 @@ func (m *Message) Get(a Attr) (value []byte, ok bool) {
 	return m.value(at), true
 }
 
+// search is Get for the attributes that have no slot. Nothing that a server acts on is among them.
+func (m *Message) search(a Attr) (value []byte, ok bool) {
+	for at := headerSize; at < m.end; {
+		b, _, next := attribute(m.raw, at)
+		if b == a {
+			return m.value(at), true
+		}
+		at = next
+	}
+	return nil, false
+}
+
 func (m *Message) value(at int) []byte {
 	n := int(binary.BigEndian.Uint16(m.raw[at+2:]))
 	at += attrHeaderSize
 	return m.raw[at : at+n : at+n]
 }
 
-// Each returns the values of all attributes a in front of the integrity attributes, in their order.
-func (m *Message) Each(a Attr) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for at := headerSize; at < m.end; {
-			b, _, next := attribute(m.raw, at)
-			if b == a && !yield(m.value(at)) {
-				return
-			}
-			at = next
+// Each calls f for the values of all attributes a in front of the integrity attributes, in their order. They lie in the
+// bytes that were parsed.
+func (m *Message) Each(a Attr, f func(value []byte)) {
+	for at := headerSize; at < m.end; {
+		b, _, next := attribute(m.raw, at)
+		if b == a {
+			f(m.value(at))
 		}
+		at = next
 	}
 }
 
