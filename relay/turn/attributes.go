@@ -90,14 +90,14 @@ func (m *Message) Addr(a Attr) (netip.AddrPort, error) {
 		return netip.AddrPort{}, ErrNoAttribute
 	}
 	if a.xored() {
-		return m.AddrOf(value)
+		return m.DecodeXORAddr(value)
 	}
 	return parseAddr(value)
 }
 
-// AddrOf returns the transport address in value, that of an XOR'ed attribute of this message: the value of one of
+// DecodeXORAddr returns the transport address in value, that of an XOR'ed attribute of this message: the value of one of
 // several XOR-PEER-ADDRESS found with [Message.Each], say. The error is [ErrBadAttribute].
-func (m *Message) AddrOf(value []byte) (netip.AddrPort, error) {
+func (m *Message) DecodeXORAddr(value []byte) (netip.AddrPort, error) {
 	return parseXORAddr(value, &m.ID)
 }
 
@@ -112,13 +112,6 @@ func (m *Message) Uint32(a Attr) (uint32, error) {
 		return 0, ErrBadAttribute
 	}
 	return binary.BigEndian.Uint32(value), nil
-}
-
-// Channel returns the number in CHANNEL-NUMBER, whatever it is (RFC 8656 section 18.1). The error is [ErrNoAttribute]
-// or [ErrBadAttribute].
-func (m *Message) Channel() (uint16, error) {
-	n, err := m.Uint32(AttrChannelNumber)
-	return uint16(n >> 16), err
 }
 
 func parseAddr(value []byte) (netip.AddrPort, error) {
