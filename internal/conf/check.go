@@ -40,31 +40,6 @@ func (c checker) check() {
 	c.certificates()
 }
 
-func (c checker) relay(r *Relay) {
-	if c.sound("relay.realm") && (r.Realm == "" || len(r.Realm) > 127 || strings.ContainsAny(r.Realm, "\"\\\r\n\x00")) {
-		c.errorf("relay.realm", "is no realm; write 1 to 127 characters without quotes, the domain of the users as a rule") // RFC 8489 section 14.9
-	}
-	c.notEmpty("relay.listen", len(r.Listen))
-	if c.sound("relay.users", "relay.rest_secrets") && len(r.Users) == 0 && len(r.RestSecrets) == 0 {
-		c.errorf("relay", "has neither users nor rest_secrets, so nobody could use it; add one of the two")
-	}
-	for name, password := range r.Users {
-		path := join("relay.users", name)
-		switch {
-		case !c.sound(path):
-		case name == "" || len(name) > 508 || strings.ContainsAny(name, ":\r\n\x00"): // RFC 8489 section 14.3
-			c.errorf(path, "is no user name; write 1 to 508 characters without a colon")
-		case password == "":
-			c.errorf(path, "has no password; give one or remove the user")
-		}
-	}
-	for i, secret := range r.RestSecrets {
-		if path := fmt.Sprintf("relay.rest_secrets[%d]", i); c.sound(path) && secret == "" {
-			c.errorf(path, "is empty, so everyone could make credentials; give the secret or remove it")
-		}
-	}
-}
-
 func (c checker) pool(p *PoolSide) {
 	c.notEmpty("mediation.pool.listen", len(p.Listen))
 	c.notEmpty("mediation.pool.peers", len(p.Peers))
@@ -206,7 +181,7 @@ func (c checker) peerIsNotUs(path string, u SIPURI) {
 	}
 	target := netip.AddrPortFrom(addr, uint16(u.Port))
 	for _, own := range c.endpoints() {
-		if own.addr == target && (own.network == "udp") == (u.Transport == "udp") {
+		if own.addr == target && own.datagrams() == (u.Transport == "udp") {
 			c.errorf(path, "is %s, which is %s of this causeway, so calls would come back to it; write the address of the peer", target, own.path)
 			return
 		}

@@ -10,9 +10,11 @@ import (
 // endpoint is something that listens.
 type endpoint struct {
 	path    string
-	network string // udp, tcp or tls
+	network string // udp, tcp, tls or dtls
 	addr    netip.AddrPort
 }
+
+func (e endpoint) datagrams() bool { return Listen{Network: e.network}.Datagrams() }
 
 // endpoints returns all listeners, in the order of the file's sections.
 func (c checker) endpoints() []endpoint {
@@ -24,6 +26,10 @@ func (c checker) endpoints() []endpoint {
 	}
 	if r := c.cfg.Relay; r != nil {
 		add("relay.listen", r.Listen)
+		add("relay.internal.listen", r.Internal.Listen)
+		if r.Credentials != nil {
+			list = append(list, endpoint{"relay.credentials.listen", "tls", r.Credentials.Listen})
+		}
 	}
 	if m := c.cfg.Mediation; m != nil {
 		add("mediation.pool.listen", m.Pool.Listen)
@@ -34,7 +40,7 @@ func (c checker) endpoints() []endpoint {
 
 // collides reports whether the kernel would refuse the second of the two.
 func (e endpoint) collides(o endpoint) bool {
-	return (e.network == "udp") == (o.network == "udp") && e.addr.Port() == o.addr.Port() && sharesAddress(e.addr.Addr(), o.addr.Addr())
+	return e.datagrams() == o.datagrams() && e.addr.Port() == o.addr.Port() && sharesAddress(e.addr.Addr(), o.addr.Addr())
 }
 
 // sharesAddress reports whether sockets on a and b hear the same packets. The unspecified address of IPv6 stands for
@@ -74,11 +80,7 @@ type mediaRange struct {
 func (c checker) mediaRanges() []mediaRange {
 	var ranges []mediaRange
 	if r := c.cfg.Relay; r != nil && c.sound("relay.ports") {
-		used := mediaRange{path: "relay.ports", ports: r.Ports}
-		for _, l := range r.Listen {
-			used.addresses = append(used.addresses, l.Addr.Addr())
-		}
-		ranges = append(ranges, used)
+		ranges = append(ranges, mediaRange{path: "relay.ports", ports: r.Ports, addresses: r.RelayAddresses})
 	}
 	if m := c.cfg.Mediation; m != nil && c.sound("mediation.ports") {
 		ranges = append(ranges, mediaRange{

@@ -15,12 +15,12 @@ import (
 // certificates checks the TLS sections: that those in need of a certificate have one, and that every file named can
 // be used.
 func (c checker) certificates() {
-	for user, section := range c.tlsUsers() {
-		if t := c.cfg.tlsSections()[section]; c.sound(section) && t.Certificate == "" && t.Key == "" {
-			c.errorf(user, "uses TLS, and %s names no certificate; add %s: {certificate: FILE, key: FILE}, or use tcp", section, section)
+	sections := c.cfg.tlsSections()
+	for _, u := range c.tlsUsers() {
+		if t := sections[u.section]; c.sound(u.section) && t.Certificate == "" && t.Key == "" {
+			c.errorf(u.path, "uses %s, and %s names no certificate; add %s: {certificate: FILE, key: FILE}, or %s", u.protocol, u.section, u.section, u.otherwise)
 		}
 	}
-	sections := c.cfg.tlsSections()
 	for _, path := range slices.Sorted(maps.Keys(sections)) {
 		if c.sound(path) {
 			c.tlsSection(path, sections[path])
@@ -28,21 +28,34 @@ func (c checker) certificates() {
 	}
 }
 
-// tlsUsers returns the keys that make a certificate necessary, with the section it has to stand in.
-func (c checker) tlsUsers() map[string]string {
-	users := map[string]string{}
+// tlsUser is a key that makes a certificate necessary.
+type tlsUser struct {
+	path      string
+	section   string // where the certificate has to stand
+	protocol  string
+	otherwise string // what can be done without one
+}
+
+func (c checker) tlsUsers() []tlsUser {
+	var users []tlsUser
 	for _, e := range c.endpoints() {
-		if e.network == "tls" {
-			side, _, _ := strings.Cut(e.path, ".listen")
-			users[e.path] = side + ".tls"
+		side, _, _ := strings.Cut(e.path, ".listen")
+		section := strings.TrimSuffix(side, ".internal") + ".tls" // the relay has one certificate for both sides
+		switch {
+		case e.path == "relay.credentials.listen":
+			users = append(users, tlsUser{e.path, section, "TLS", "remove listen"})
+		case e.network == "tls":
+			users = append(users, tlsUser{e.path, section, "TLS", "use tcp"})
+		case e.network == "dtls":
+			users = append(users, tlsUser{e.path, section, "DTLS", "use udp"})
 		}
 	}
 	if m := c.cfg.Mediation; m != nil {
 		if m.Pool.NextHop.Transport == "tls" && c.sound("mediation.pool.next_hop") {
-			users["mediation.pool.next_hop"] = "mediation.pool.tls"
+			users = append(users, tlsUser{"mediation.pool.next_hop", "mediation.pool.tls", "TLS", "use tcp"})
 		}
 		if m.Gateway.Peer.Transport == "tls" && c.sound("mediation.gateway.peer") {
-			users["mediation.gateway.peer"] = "mediation.gateway.tls"
+			users = append(users, tlsUser{"mediation.gateway.peer", "mediation.gateway.tls", "TLS", "use tcp"})
 		}
 	}
 	return users

@@ -50,35 +50,6 @@ type Quality struct {
 	RetentionDays int `yaml:"retention_days" default:"60" min:"1" max:"3650"`
 }
 
-// Relay is the A/V Edge role: STUN and TURN.
-type Relay struct {
-	Realm           string     `yaml:"realm" need:"required"`
-	Listen          []Listen   `yaml:"listen" need:"required" port:"udp=3478,tcp=443,tls=443"`
-	TLS             TLS        `yaml:"tls"`
-	Ports           PortRange  `yaml:"ports" default:"50000-59999"`
-	ExternalAddress netip.Addr `yaml:"external_address"` // zero: the relay's own addresses are what clients are told
-	Users           Users      `yaml:"users"`
-	RestSecrets     []Secret   `yaml:"rest_secrets"` // newest first
-	Peers           PeerPolicy `yaml:"peers"`
-	Federation      Federation `yaml:"federation" default:"legacy" values:"closed|r2|legacy"`
-}
-
-// PeerPolicy says which peers clients may reach through the relay: Deny, then Allow, then the built-in denials.
-type PeerPolicy struct {
-	Allow []netip.Prefix `yaml:"allow"`
-	Deny  []netip.Prefix `yaml:"deny"`
-}
-
-// Federation says who may use the relay ports, by transport and direction.
-type Federation string
-
-// The policies of Federation.
-const (
-	FederationClosed Federation = "closed" // nobody outside: no federated audio or video
-	FederationR2     Federation = "r2"     // partners of the 2007 R2 generation: TCP, outbound
-	FederationLegacy Federation = "legacy" // older partners as well: TCP and UDP, both directions
-)
-
 // Mediation is the Mediation Server role.
 type Mediation struct {
 	Pool            PoolSide      `yaml:"pool" need:"required"`

@@ -19,6 +19,7 @@ admin:
 relay:
   realm: example.org
   listen: [udp://192.0.2.30:3478, tcp://192.0.2.30:443]
+  tls: {certificate: endpoint.pem, key: endpoint.key}
   ports: 50000-59999
   users: {alice: secret}
   peers: {allow: [127.0.0.0/8], deny: []}

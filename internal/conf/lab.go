@@ -12,7 +12,8 @@ import (
 const labFile = "lab.yaml"
 
 // Lab returns the built-in lab configuration, with its state kept in stateDir and with certificates from
-// <stateDir>/lab: an authority of the lab's own, a certificate for causeway and one for the endpoints that call it.
+// <stateDir>/lab: an authority of the lab's own, a certificate for causeway, one for the endpoints that call it, and
+// one for A/V authentication.
 // Files that are there and good are kept; the others are made. An empty stateDir stands for the one the file names,
 // relative to the working directory.
 //
@@ -43,6 +44,7 @@ func lab(stateDir string, h host) (*Config, error) {
 		for _, section := range cfg.tlsSections() {
 			*section = TLS{Certificate: files.path("causeway.pem"), Key: files.path("causeway.key"), CA: files.path("ca.pem")}
 		}
+		cfg.Relay.Credentials.Certificate, cfg.Relay.Credentials.Key = files.path("av.pem"), files.path("av.key")
 	})
 	return cfg, err
 }

@@ -51,7 +51,7 @@ func (l labFiles) ensure() error {
 			return err
 		}
 	}
-	for _, name := range []string{"causeway", "endpoint"} {
+	for _, name := range []string{"causeway", "endpoint", "av"} {
 		if cert, err := l.load(name); err == nil && l.lasts(cert.Leaf) && serves(cert.Leaf, ca.Leaf, l.now) {
 			continue
 		}

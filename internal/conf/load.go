@@ -81,6 +81,14 @@ func (c *Config) completeFrom(dir string) {
 		resolve(&t.Key)
 		resolve(&t.CA)
 	}
+	if r := c.Relay; r != nil {
+		r.complete()
+		if k := r.Credentials; k != nil {
+			resolve(&k.Certificate)
+			resolve(&k.Key)
+			resolve(&k.PreviousKey)
+		}
+	}
 	if m := c.Mediation; m != nil {
 		if !m.Pool.MediaAddress.IsValid() && len(m.Pool.Listen) > 0 {
 			m.Pool.MediaAddress = m.Pool.Listen[0].Addr.Addr()
@@ -96,6 +104,9 @@ func (c *Config) tlsSections() map[string]*TLS {
 	sections := map[string]*TLS{}
 	if c.Relay != nil {
 		sections["relay.tls"] = &c.Relay.TLS
+		if c.Relay.Credentials != nil {
+			sections["relay.credentials.tls"] = &c.Relay.Credentials.TLS
+		}
 	}
 	if c.Mediation != nil {
 		sections["mediation.pool.tls"] = &c.Mediation.Pool.TLS

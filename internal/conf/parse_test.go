@@ -125,7 +125,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := Load(path)
-	want := path + ":19:5: unknown key mediation.pool.tlss; did you mean mediation.pool.tls?"
+	want := path + ":20:5: unknown key mediation.pool.tlss; did you mean mediation.pool.tls?"
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}

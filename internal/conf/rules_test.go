@@ -11,7 +11,7 @@ func TestValueFaults(t *testing.T) {
 		nextHop = `next_hop: "sip:192.0.2.20:5061;transport=tls"`
 		peers   = "peers: [192.0.2.0/24]"
 		ports   = "ports: 60000-64000"
-		notURL  = " is no listener; write udp://, tcp:// or tls:// and an address, such as tls://192.0.2.10:5061"
+		notURL  = " is no listener; write udp://, tcp:// or tls:// and an address, such as tls://192.0.2.10"
 	)
 	checkFaults(t, []faultTest{
 		fault("list of gateways", "  gateway:\n    listen: tcp://198.51.100.10:5060\n    peer: \"sip:198.51.100.20:5060\"\n    media_address: 198.51.100.10\n",
@@ -47,7 +47,7 @@ func TestValueFaults(t *testing.T) {
 		fault("zone", listen, `listen: «"tcp://[fe80::1%eth0]:5060"`,
 			`mediation.gateway.listen "tcp://[fe80::1%eth0]:5060" listens on "fe80::1%eth0", which is no IP address; write the address of an interface of this host`),
 		fault("one bad listener of two", "listen: [udp://192.0.2.30:3478, tcp://192.0.2.30:443]", "listen: [udp://192.0.2.30:3478, «tcp//192.0.2.30:443]",
-			`relay.listen[1] "tcp//192.0.2.30:443"`+notURL),
+			`relay.listen[1] "tcp//192.0.2.30:443" is no listener; write udp://, tcp://, tls:// or dtls:// and an address, such as tls://192.0.2.10`),
 
 		fault("peer without scheme", peer, `peer: «"198.51.100.20:5060"`,
 			`mediation.gateway.peer "198.51.100.20:5060" is no SIP URI; write sip:HOST:PORT;transport=udp, tcp or tls`),
@@ -128,7 +128,7 @@ func TestValueFaults(t *testing.T) {
 			"relay.realm is no realm; write 1 to 127 characters without quotes, the domain of the users as a rule"),
 		{name: "nobody may use the relay", old: "realm: example.org\n", broken: "«realm: example.org\n",
 			more: []string{"  users: {alice: secret}\n", ""},
-			want: []string{"relay has neither users nor rest_secrets, so nobody could use it; add one of the two"}},
+			want: []string{"relay has neither users nor rest_secrets nor credentials, so nobody could use it; add one of them"}},
 		fault("user without password", "users: {alice: secret}", "users: {alice: «''}",
 			"relay.users.alice has no password; give one or remove the user"),
 		fault("user with a colon", "users: {alice: secret}", "users: {'a:b': «secret}",

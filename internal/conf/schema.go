@@ -64,8 +64,12 @@ func readAddr(text string, _ reflect.StructTag) (any, error) {
 	return addr, nil
 }
 
-// readAddrPort reads ADDRESS:PORT, where the address may stand for every one of the host.
-func readAddrPort(text string, _ reflect.StructTag) (any, error) {
+// readAddrPort reads ADDRESS:PORT, where the address may stand for every one of the host. "" is the absence of one,
+// where there may be none.
+func readAddrPort(text string, tag reflect.StructTag) (any, error) {
+	if text == "" && tag.Get("default") == "" {
+		return netip.AddrPort{}, nil
+	}
 	ap, err := netip.ParseAddrPort(text)
 	if err != nil || ap.Addr().Zone() != "" {
 		return nil, errors.New("is no address with a port; write one such as 127.0.0.1:8480")

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"crypto/x509"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,9 +19,9 @@ func TestTLSFaults(t *testing.T) {
 				"mediation.pool.listen[0] uses TLS, and mediation.pool.tls names no certificate; add mediation.pool.tls: {certificate: FILE, key: FILE}, or use tcp",
 				"mediation.pool.next_hop uses TLS, and mediation.pool.tls names no certificate; add mediation.pool.tls: {certificate: FILE, key: FILE}, or use tcp"}},
 		fault("no key", "      key: causeway.key\n", "",
-			"").at("certificate: ", "mediation.pool.tls.certificate stands without its key; add mediation.pool.tls.key"),
+			"").at("      certificate: ", "mediation.pool.tls.certificate stands without its key; add mediation.pool.tls.key"),
 		fault("no certificate for the key", "      certificate: causeway.pem\n", "",
-			"").at("key: ", "mediation.pool.tls.key stands without its certificate; add mediation.pool.tls.certificate"),
+			"").at("      key: ", "mediation.pool.tls.key stands without its certificate; add mediation.pool.tls.certificate"),
 		{name: "authority alone", old: section, broken: "", more: []string{"  gateway:\n", "  gateway:\n    tls: {ca: «ca.pem}\n",
 			"listen: [tls:", "listen: [tcp:", ";transport=tls", ";transport=tcp"},
 			want: []string{"mediation.gateway.tls.ca stands without a certificate of our own; add mediation.gateway.tls.certificate and mediation.gateway.tls.key, or remove it"}},
@@ -38,7 +39,7 @@ func TestTLSFaults(t *testing.T) {
 			"mediation.pool.tls.ca FOLDER/ca.key holds no certificate; name a PEM file with the certificates of the authorities"),
 		fault("authority that is not there", "ca: ca.pem", "ca: «none.pem",
 			"mediation.pool.tls.ca FOLDER/none.pem cannot be read: no such file or directory; name a PEM file that this user may read"),
-		{name: "relay listener", old: "tcp://192.0.2.30:443", broken: "«tls://192.0.2.30:443",
+		{name: "relay listener", old: "tcp://192.0.2.30:443]\n  tls: {certificate: endpoint.pem, key: endpoint.key}\n", broken: "«tls://192.0.2.30:443]\n",
 			want: []string{"relay.listen[1] uses TLS, and relay.tls names no certificate; add relay.tls: {certificate: FILE, key: FILE}, or use tcp"}},
 	})
 }
@@ -65,12 +66,15 @@ func TestDates(t *testing.T) {
 		want string
 	}{
 		{today.Add(labCertificateLife), ""},
-		{today.Add(labCertificateLife + time.Second), "c.yaml:20:20: mediation.pool.tls.certificate causeway.pem expired on 2027-03-01; replace it"},
+		{today.Add(labCertificateLife + time.Second), "c.yaml:8:22: relay.tls.certificate endpoint.pem expired on 2027-03-01; replace it\n" +
+			"c.yaml:21:20: mediation.pool.tls.certificate causeway.pem expired on 2027-03-01; replace it"},
 		{today.Add(-labBackdate), ""},
-		{today.Add(-labBackdate - time.Second), "c.yaml:20:20: mediation.pool.tls.certificate causeway.pem is not valid before 2026-03-01 11:00:00; check the clock of this host, or replace it\n" +
-			"c.yaml:22:11: mediation.pool.tls.ca ca.pem is not valid before 2026-03-01 11:00:00; check the clock of this host, or replace it"},
-		{today.Add(labAuthorityLife + time.Second), "c.yaml:20:20: mediation.pool.tls.certificate causeway.pem expired on 2027-03-01; replace it\n" +
-			"c.yaml:22:11: mediation.pool.tls.ca ca.pem expired on 2036-02-27; replace it"},
+		{today.Add(-labBackdate - time.Second), "c.yaml:8:22: relay.tls.certificate endpoint.pem is not valid before 2026-03-01 11:00:00; check the clock of this host, or replace it\n" +
+			"c.yaml:21:20: mediation.pool.tls.certificate causeway.pem is not valid before 2026-03-01 11:00:00; check the clock of this host, or replace it\n" +
+			"c.yaml:23:11: mediation.pool.tls.ca ca.pem is not valid before 2026-03-01 11:00:00; check the clock of this host, or replace it"},
+		{today.Add(labAuthorityLife + time.Second), "c.yaml:8:22: relay.tls.certificate endpoint.pem expired on 2027-03-01; replace it\n" +
+			"c.yaml:21:20: mediation.pool.tls.certificate causeway.pem expired on 2027-03-01; replace it\n" +
+			"c.yaml:23:11: mediation.pool.tls.ca ca.pem expired on 2036-02-27; replace it"},
 	} {
 		if got := load(tt.now); got != tt.want {
 			t.Errorf("%v: got\n%s\nwant\n%s", tt.now, got, tt.want)
@@ -114,12 +118,17 @@ func TestLab(t *testing.T) {
 	if want := (TLS{state + "/lab/causeway.pem", state + "/lab/causeway.key", state + "/lab/ca.pem"}); m.Pool.TLS != want || m.Gateway.TLS != want || cfg.Relay.TLS != want {
 		t.Errorf("TLS %v, want %v", m.Pool.TLS, want)
 	}
+	if k := cfg.Relay.Credentials; k.Certificate != state+"/lab/av.pem" || k.Key != state+"/lab/av.key" || k.TLS != cfg.Relay.TLS ||
+		k.Listen != netip.MustParseAddrPort("127.0.0.1:5063") || k.Lifetime != 8*time.Hour {
+		t.Errorf("credentials %+v", k)
+	}
 	if m.Pool.Listen[0].String() != "tls://127.0.0.1:5061" || m.Gateway.Listen.String() != "tcp://127.0.0.2:5060" ||
 		m.Pool.NextHop != (SIPURI{"127.0.0.1", 15061, "tls"}) || m.Gateway.Peer != (SIPURI{"127.0.0.3", 5060, "tcp"}) {
 		t.Errorf("sides %+v", m)
 	}
 	for name, mode := range map[string]os.FileMode{
 		"": 0o700 | os.ModeDir, "ca.pem": 0o600, "ca.key": 0o600, "causeway.pem": 0o600, "causeway.key": 0o600, "endpoint.pem": 0o600, "endpoint.key": 0o600,
+		"av.pem": 0o600, "av.key": 0o600,
 	} {
 		info, err := os.Stat(filepath.Join(state, "lab", name))
 		if err != nil || info.Mode() != mode {
@@ -127,7 +136,7 @@ func TestLab(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(state, "lab"))
-	if err != nil || len(entries) != 6 {
+	if err != nil || len(entries) != 8 {
 		t.Errorf("files left over: %v, %v", entries, err)
 	}
 }
@@ -153,7 +162,7 @@ func TestLabKeepsAndRenews(t *testing.T) {
 		}
 		got := map[string]string{}
 		ca := readCertificate(t, l.path("ca.pem"))
-		for _, name := range []string{"ca", "causeway", "endpoint"} {
+		for _, name := range []string{"ca", "causeway", "endpoint", "av"} {
 			cert := readCertificate(t, l.path(name+".pem"))
 			got[name] = cert.SerialNumber.String()
 			if _, err := l.load(name); err != nil {
@@ -181,7 +190,7 @@ func TestLabKeepsAndRenews(t *testing.T) {
 	expect("same day", first, serials(today))
 	expect("still good", first, serials(today.Add(labCertificateLife-labRenewBefore-time.Second)))
 	second := serials(today.Add(labCertificateLife - labRenewBefore))
-	expect("about to expire", first, second, "causeway", "endpoint")
+	expect("about to expire", first, second, "causeway", "endpoint", "av")
 
 	if err := os.WriteFile(filepath.Join(dir, "causeway.key"), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
@@ -193,8 +202,8 @@ func TestLabKeepsAndRenews(t *testing.T) {
 		t.Fatal(err)
 	}
 	fourth := serials(today.Add(labCertificateLife))
-	expect("lost authority", third, fourth, "ca", "causeway", "endpoint")
-	expect("clock set back", fourth, serials(today.Add(-2*labBackdate)), "ca", "causeway", "endpoint")
+	expect("lost authority", third, fourth, "ca", "causeway", "endpoint", "av")
+	expect("clock set back", fourth, serials(today.Add(-2*labBackdate)), "ca", "causeway", "endpoint", "av")
 }
 
 func readCertificate(t *testing.T, file string) *x509.Certificate {

@@ -14,9 +14,12 @@ import (
 // Listen is an address to listen on, written as a URL: tls://192.0.2.10:5061. The address is always a particular one:
 // SIP and TURN tell it to their peers.
 type Listen struct {
-	Network string // udp, tcp or tls
+	Network string // udp, tcp or tls; the relay's also dtls
 	Addr    netip.AddrPort
 }
+
+// Datagrams reports whether the listener is a UDP socket.
+func (l Listen) Datagrams() bool { return l.Network == "udp" || l.Network == "dtls" }
 
 // String returns the URL.
 func (l Listen) String() string { return l.Network + "://" + l.Addr.String() }
@@ -57,15 +60,18 @@ func (u SIPURI) Addr() (addr netip.Addr, ok bool) {
 	return addr.Unmap(), err == nil
 }
 
-var networks = []string{"udp", "tcp", "tls"}
+// transports are those of SIP.
+var transports = []string{"udp", "tcp", "tls"}
 
-// parseListen reads a URL such as tls://192.0.2.10:5061. A port that is left out is taken from the field's "port" tag.
+// parseListen reads a URL such as tls://192.0.2.10:5061. The field's "port" tag says which networks there are, and the
+// port that one has when it is left out.
 func parseListen(text string, tag reflect.StructTag) (Listen, error) {
 	network, rest, found := strings.Cut(text, "://")
-	if !found || !slices.Contains(networks, network) {
-		return Listen{}, errors.New("is no listener; write udp://, tcp:// or tls:// and an address, such as tls://192.0.2.10:5061")
+	port := defaultPort(tag, network)
+	if !found || port == 0 {
+		return Listen{}, fmt.Errorf("is no listener; write %s and an address, such as tls://192.0.2.10", schemes(tag))
 	}
-	host, port, err := splitHostPort(rest)
+	host, given, err := splitHostPort(rest)
 	if err != nil {
 		return Listen{}, err
 	}
@@ -73,11 +79,14 @@ func parseListen(text string, tag reflect.StructTag) (Listen, error) {
 	if err != nil {
 		return Listen{}, fmt.Errorf("listens on %q, which is no IP address; write the address of an interface of this host", host)
 	}
-	if addr.IsUnspecified() {
+	switch {
+	case addr.IsUnspecified():
 		return Listen{}, errors.New("listens on every address of the host; write the one address that peers are to use, or one listener for each")
+	case addr.IsMulticast():
+		return Listen{}, errors.New("listens on a multicast address; write the address of an interface of this host")
 	}
-	if port == 0 {
-		port = defaultPort(tag, network)
+	if given != 0 {
+		port = given
 	}
 	return Listen{Network: network, Addr: netip.AddrPortFrom(addr, uint16(port))}, nil
 }
@@ -96,7 +105,7 @@ func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 	u := SIPURI{Transport: tag.Get("via")}
 	if hasParams {
 		name, value, _ := strings.Cut(params, "=")
-		if name != "transport" || !slices.Contains(networks, value) {
+		if name != "transport" || !slices.Contains(transports, value) {
 			return SIPURI{}, fmt.Errorf("has the parameter %q; the only one is transport=udp, tcp or tls", params)
 		}
 		u.Transport = value
@@ -194,6 +203,17 @@ func parseAddr(text string) (netip.Addr, error) {
 		return netip.Addr{}, errors.New("addresses with a zone are not supported")
 	}
 	return addr.Unmap(), nil
+}
+
+// schemes lists the networks of the field's "port" tag as the beginnings of URLs.
+func schemes(tag reflect.StructTag) string {
+	var list []string
+	for entry := range strings.SplitSeq(tag.Get("port"), ",") {
+		name, _, _ := strings.Cut(entry, "=")
+		list = append(list, name+"://")
+	}
+	last := len(list) - 1
+	return strings.Join(list[:last], ", ") + " or " + list[last]
 }
 
 func defaultPort(tag reflect.StructTag, network string) int {

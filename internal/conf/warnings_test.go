@@ -61,7 +61,7 @@ func TestKeyThatEveryoneCanRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, warnings, err := parse(filepath.Join(folder, "c.yaml"), []byte(valid), testHost(), nil)
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].String(), "c.yaml:21:12: mediation.pool.tls.key") {
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].String(), "c.yaml:22:12: mediation.pool.tls.key") {
 		t.Errorf("got %v, %v", warnings, err)
 	}
 }
@@ -69,8 +69,8 @@ func TestKeyThatEveryoneCanRead(t *testing.T) {
 func TestEphemeralPorts(t *testing.T) {
 	folder := certificateFolder(t)
 	const (
-		relayPlace     = "c.yaml:8:10: relay.ports 50000-59999 overlaps %s of the ports the kernel gives to outgoing connections (%s), so another program may hold a port when a call needs it; reserve the range: sysctl -w net.ipv4.ip_local_reserved_ports=%s"
-		mediationPlace = "c.yaml:27:10: mediation.ports 60000-64000 overlaps %s of the ports the kernel gives to outgoing connections (%s), so another program may hold a port when a call needs it; reserve the range: sysctl -w net.ipv4.ip_local_reserved_ports=%s"
+		relayPlace     = "c.yaml:9:10: relay.ports 50000-59999 overlaps %s of the ports the kernel gives to outgoing connections (%s), so another program may hold a port when a call needs it; reserve the range: sysctl -w net.ipv4.ip_local_reserved_ports=%s"
+		mediationPlace = "c.yaml:28:10: mediation.ports 60000-64000 overlaps %s of the ports the kernel gives to outgoing connections (%s), so another program may hold a port when a call needs it; reserve the range: sysctl -w net.ipv4.ip_local_reserved_ports=%s"
 	)
 	for _, tt := range []struct {
 		name, kernel, reserved string
