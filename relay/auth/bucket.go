@@ -1,0 +1,70 @@
+package auth
+
+import (
+	"math"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// limit is the shape of a token bucket. A bucket itself is one number, the moment at which it will be full, in Unix
+// nanoseconds: tokens come back by the passing of time alone, so that nothing has to fill buckets and one
+// compare-and-swap takes from them. The zero bucket is full.
+type limit struct {
+	rate  int64 // tokens a second; 0: no limit
+	depth int64 // nanoseconds in which an empty bucket fills
+}
+
+// newLimit gives a bucket the depth of a time, and at least that of some number of tokens.
+func newLimit(rate int64, depth time.Duration, atLeast int64) limit {
+	if rate <= 0 {
+		return limit{}
+	}
+	l := limit{rate: rate}
+	l.depth = max(int64(depth), l.cost(atLeast))
+	return l
+}
+
+// cost is how long the bucket takes to fill by n tokens, rounded up.
+func (l limit) cost(n int64) int64 {
+	hi, lo := bits.Mul64(uint64(n), uint64(time.Second))
+	lo, carry := bits.Add64(lo, uint64(l.rate)-1, 0)
+	hi += carry
+	if hi >= uint64(l.rate) {
+		return math.MaxInt64 / 4
+	}
+	q, _ := bits.Div64(hi, lo, uint64(l.rate))
+	return int64(min(q, math.MaxInt64/4))
+}
+
+// worth is how many tokens come in a time, rounded down.
+func (l limit) worth(ns int64) int64 {
+	hi, lo := bits.Mul64(uint64(ns), uint64(l.rate))
+	if hi >= uint64(time.Second) {
+		return math.MaxInt64
+	}
+	q, _ := bits.Div64(hi, lo, uint64(time.Second))
+	return int64(min(q, math.MaxInt64))
+}
+
+// take takes want tokens, or as many as there are if those are at least need, or none; it returns how many.
+func (l limit) take(bucket *atomic.Int64, now, need, want int64) int64 {
+	for {
+		was := bucket.Load()
+		// Later than a whole bucket from now means that the clock was set back: the bucket is empty, not in debt.
+		full := min(max(was, now), now+l.depth)
+		n := min(l.worth(now+l.depth-full), want)
+		if n < need {
+			if was > now+l.depth && !bucket.CompareAndSwap(was, full) {
+				continue
+			}
+			return 0
+		}
+		if bucket.CompareAndSwap(was, full+l.cost(n)) {
+			return n
+		}
+	}
+}
+
+// give puts tokens back.
+func (l limit) give(bucket *atomic.Int64, n int64) { bucket.Add(-l.cost(n)) }
