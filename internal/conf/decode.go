@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // maxFileSize bounds what is parsed, in bytes. A configuration is a few KiB; a file of another kind given by mistake
@@ -182,15 +183,38 @@ func (d decoder) list(n ast.Node, v reflect.Value, path string, tag reflect.Stru
 	list := reflect.MakeSlice(v.Type(), len(sequence.Values), len(sequence.Values))
 	for i, item := range sequence.Values {
 		itemPath := fmt.Sprintf("%s[%d]", path, i)
+		if _, isText := textTypeOf(v.Type().Elem()); isText {
+			item = rejoined(item)
+		} else {
+			setDefaults(list.Index(i))
+		}
 		if item != nil {
 			d.places[itemPath] = d.at(item)
-		}
-		if element := list.Index(i); element.Kind() == reflect.Struct {
-			setDefaults(element)
 		}
 		d.value(item, list.Index(i), itemPath, tag)
 	}
 	v.Set(list)
+}
+
+// rejoined undoes a mistake of the YAML library, which takes the item a:1 of a list in braces, as in {x: [a:1]}, for a
+// mapping. YAML 1.2 section 7.3.3 has it as one scalar, because no space stands behind the colon.
+func rejoined(item ast.Node) ast.Node {
+	mapping, ok := item.(*ast.MappingNode)
+	if !ok || mapping.IsFlowStyle || len(mapping.Values) != 1 {
+		return item
+	}
+	kv := mapping.Values[0]
+	key, isText := kv.Key.(*ast.StringNode)
+	scalar, isScalar := kv.Value.(ast.ScalarNode)
+	if !isText || !isScalar {
+		return item
+	}
+	first, last := key.GetToken(), scalar.GetToken()
+	if first.Type != token.StringType || last.Prev == nil || last.Prev.Prev != first || last.Position.Offset != last.Prev.Position.Offset+1 {
+		return item // quoted, or with a space
+	}
+	text := first.Value + ":" + last.Value
+	return ast.String(token.New(text, text, first.Position))
 }
 
 // users decodes a mapping of names to secrets.

@@ -47,6 +47,31 @@ func checkFaults(t *testing.T, tests []faultTest) {
 	}
 }
 
+// checkWarnings is checkFaults for what is doubtful and loads all the same.
+func checkWarnings(t *testing.T, tests []faultTest) {
+	t.Helper()
+	folder := certificateFolder(t)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			text, places := marks(strings.NewReplacer(tt.more...).Replace(replace(t, tt.old, tt.broken)))
+			_, warnings, err := parse(filepath.Join(folder, "c.yaml"), []byte(text), testHost(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want []string
+			for _, w := range warnings {
+				got = append(got, w.String())
+			}
+			for i := range tt.want {
+				want = append(want, fmt.Sprintf("%s/c.yaml:%s: %s", folder, places[i], strings.ReplaceAll(tt.want[i], "FOLDER", folder)))
+			}
+			if strings.Join(got, "\n") != strings.Join(want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
 func TestShapeFaults(t *testing.T) {
 	checkFaults(t, []faultTest{
 		fault("misspelt key", "  max_calls:", "  «max_call:",

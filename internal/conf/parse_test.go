@@ -2,6 +2,7 @@ package conf
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -149,5 +150,26 @@ func TestErrorTypes(t *testing.T) {
 	}
 	if want := one.Error() + "\n" + all[1].Error(); err.Error() != want {
 		t.Errorf("got %q, want %q", err.Error(), want)
+	}
+}
+
+// TestColonsInBraces reads items with colons from lists that stand in braces.
+func TestColonsInBraces(t *testing.T) {
+	const text = `mediation:
+  pool: {listen: [tcp://192.0.2.10:5070, "tcp://192.0.2.10:5071", tcp://192.0.2.11], peers: [192.0.2.0/24], next_hop: "sip:192.0.2.20;transport=tcp", srtp: rejected}
+  gateway: {listen: tcp://198.51.100.10:5070, peer: sip:198.51.100.20}
+`
+	cfg, _, err := parse("c.yaml", []byte(text), testHost(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(cfg.Mediation.Pool.Listen), "[tcp://192.0.2.10:5070 tcp://192.0.2.10:5071 tcp://192.0.2.11:5060]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, item := range []string{"tcp: 192.0.2.10", `"tcp":192.0.2.10`, "{tcp: 192.0.2.10}"} {
+		broken := strings.Replace(text, "tcp://192.0.2.10:5070", item, 1)
+		if _, _, err := parse("c.yaml", []byte(broken), testHost(), nil); err == nil || !strings.Contains(err.Error(), "c.yaml:2:19: mediation.pool.listen[0] is a section; it must be text") {
+			t.Errorf("%s: got %v", item, err)
+		}
 	}
 }
