@@ -27,3 +27,31 @@ const (
 type codeError int
 
 func (e codeError) Error() string { return "error code " + strconv.Itoa(int(e)) }
+
+// String returns the name that metrics use.
+func (m Method) String() string {
+	switch m {
+	case MethodBinding:
+		return "binding"
+	case MethodAllocate:
+		return "allocate"
+	case MethodRefresh:
+		return "refresh"
+	case MethodSend:
+		return "send"
+	case MethodData:
+		return "data"
+	case MethodCreatePermission:
+		return "create_permission"
+	case MethodChannelBind:
+		return "channel_bind"
+	case MethodConnect:
+		return "connect"
+	case MethodConnectionBind:
+		return "connection_bind"
+	case MethodConnectionAttempt:
+		return "connection_attempt"
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,185 @@
+package relay
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"causeway/internal/netio"
+	"causeway/relay/turn"
+)
+
+// Metrics, by their Prometheus names.
+var (
+	descAllocations = desc("allocations", "Allocations now.")
+	descLimit       = desc("allocations_limit", "Allocations that there may be at once.")
+	descUsers       = desc("users", "Users with an allocation now.")
+	descRequests    = desc("requests_total", "STUN and TURN requests received, by method.", "method")
+	descErrors      = desc("errors_total", "Error responses sent, by code.", "code")
+	descSuccesses   = desc("successes_total", "Success responses sent, but for Binding.")
+	descIgnored     = desc("messages_dropped_total", "STUN messages that got no answer, by reason.", "reason")
+	descRefused     = desc("credentials_refused_total", "Requests with credentials that were refused, by reason.", "reason")
+	descExpired     = desc("allocations_expired_total", "Allocations that ended with their lifetime or credential.")
+	descPackets     = desc("packets_total", "Datagrams relayed, by direction.", "direction")
+	descBytes       = desc("bytes_total", "Bytes of application data relayed, by direction.", "direction")
+	descDropped     = desc("packets_dropped_total", "Datagrams and frames that were not relayed, by where they came in and why.", "listener", "reason")
+	descKernel      = desc("socket_dropped_total", "Datagrams that the kernel dropped because a receive queue was full.", "listener")
+	descUnsent      = desc("socket_unsent_total", "Datagrams that the kernel refused to send.", "listener")
+	descICMP        = desc("icmp_errors_total", "ICMP errors that came back for what was sent.", "listener")
+	descPortsFree   = desc("ports_free", "Relay ports that an allocation could have now.", "family", "transport")
+	descPortsRest   = desc("ports_quarantined", "Relay ports that rest after use.", "family", "transport")
+	descPortFailed  = desc("port_failures_total", "Allocations that got no port because one could not be opened.")
+	descClients     = desc("stream_clients", "Connections of stream clients now.")
+	descEnded       = desc("stream_ended_total", "Connections of stream clients that ended, by reason.", "listener", "reason")
+	descLost        = desc("stream_dropped_total", "Frames to or from stream clients that were dropped, by reason.", "listener", "reason")
+	descPending     = desc("connections_pending", "Peer connections of TCP allocations that wait for their client.")
+)
+
+// peerListener is the label of what came in by relay ports.
+const peerListener = "relay_ports"
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("causeway_relay_"+name, help, labels, nil)
+}
+
+// figures are what a scrape collects of all workers.
+type figures struct {
+	stats    turn.Stats
+	fates    []Fates // by listener, the last for the relay ports
+	sockets  []netio.PortCounters
+	toPeer   traffic
+	toClient traffic
+}
+
+type traffic struct{ packets, bytes uint64 }
+
+// Describe implements prometheus.Collector by collecting once: the metrics that there are don't change.
+func (r *Relay) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, ch) }
+
+// Collect implements prometheus.Collector. What a worker that doesn't answer in time would have told is left out.
+func (r *Relay) Collect(ch chan<- prometheus.Metric) {
+	f := figures{
+		fates: make([]Fates, len(r.listening)+1), sockets: make([]netio.PortCounters, len(r.listening)+1),
+	}
+	if err := r.onWorkers(func(w *worker, _ time.Time) { w.addFigures(&f) }); err != nil {
+		r.log.Warn("metrics of the relay are incomplete", "error", err)
+	}
+	r.collectProtocol(ch, &f)
+	r.collectPackets(ch, &f)
+	r.collectPorts(ch)
+	r.streams.collect(ch)
+}
+
+// addFigures adds what this worker counted.
+func (w *worker) addFigures(f *figures) {
+	f.stats.Add(w.machine.Stats())
+	for i, l := range w.listeners {
+		f.fates[i].add(&l.fates)
+		if l.port != nil {
+			addCounters(&f.sockets[i], l.port.Counters())
+		}
+	}
+	last := len(w.listeners)
+	f.fates[last].add(&w.peerFates)
+	addCounters(&f.sockets[last], w.closedSockets)
+	f.toPeer.add(w.closedToPeer)
+	f.toClient.add(w.closedToClient)
+	for _, s := range w.sessions {
+		for _, e := range s.ends {
+			if e.port != nil {
+				addCounters(&f.sockets[last], e.port.Counters())
+			}
+		}
+		f.toPeer.add(traffic{s.path.ToPeer.Packets, s.path.ToPeer.Bytes})
+		f.toClient.add(traffic{s.path.ToClient.Packets, s.path.ToClient.Bytes})
+	}
+}
+
+func addCounters(sum *netio.PortCounters, c netio.PortCounters) {
+	sum.Overflowed += c.Overflowed
+	sum.Unreachable += c.Unreachable
+	sum.Unsent += c.Unsent
+}
+
+func (t *traffic) add(o traffic) {
+	t.packets += o.packets
+	t.bytes += o.bytes
+}
+
+func (r *Relay) collectProtocol(ch chan<- prometheus.Metric, f *figures) {
+	gauge(ch, descAllocations, float64(r.quota.Len()))
+	gauge(ch, descLimit, float64(r.cfg.Limits.Allocations))
+	gauge(ch, descUsers, float64(r.quota.Users()))
+	for _, m := range turn.Methods() {
+		counter(ch, descRequests, f.stats.Requests[m], m.String())
+	}
+	for i, code := range turn.Codes() {
+		counter(ch, descErrors, f.stats.Errors[i], strconv.Itoa(code))
+	}
+	for _, d := range turn.Drops() {
+		counter(ch, descIgnored, f.stats.Drops[d], d.String())
+	}
+	for _, reason := range turn.Refusals() {
+		counter(ch, descRefused, f.stats.Refused[reason], reason.String())
+	}
+	counter(ch, descSuccesses, f.stats.Successes)
+	counter(ch, descExpired, f.stats.Expired)
+}
+
+func (r *Relay) collectPackets(ch chan<- prometheus.Metric, f *figures) {
+	counter(ch, descPackets, f.toPeer.packets, "to_peer")
+	counter(ch, descPackets, f.toClient.packets, "to_client")
+	counter(ch, descBytes, f.toPeer.bytes, "to_peer")
+	counter(ch, descBytes, f.toClient.bytes, "to_client")
+	for i := range f.fates {
+		name := peerListener
+		if i < len(r.listening) {
+			name = r.listening[i].String()
+		}
+		for fate := range fates {
+			counter(ch, descDropped, f.fates[i][fate], name, fate.String())
+		}
+		if i == len(r.listening) || r.listening[i].Network == "udp" {
+			counter(ch, descKernel, f.sockets[i].Overflowed, name)
+			counter(ch, descUnsent, f.sockets[i].Unsent, name)
+			counter(ch, descICMP, f.sockets[i].Unreachable, name)
+		}
+	}
+}
+
+func (r *Relay) collectPorts(ch chan<- prometheus.Metric) {
+	now := r.now()
+	for key, pool := range r.pools {
+		free, resting := pool.counts(now)
+		family, transport := "ipv4", "udp"
+		if key.family == turn.IPv6 {
+			family = "ipv6"
+		}
+		if key.tcp {
+			transport = "tcp"
+		}
+		gauge(ch, descPortsFree, float64(free), family, transport)
+		gauge(ch, descPortsRest, float64(resting), family, transport)
+	}
+	counter(ch, descPortFailed, r.openFailures.Load())
+}
+
+func (s *streams) collect(ch chan<- prometheus.Metric) {
+	gauge(ch, descClients, float64(s.gate.Open()))
+	gauge(ch, descPending, float64(s.connections.Pending()))
+	for i, l := range s.listeners {
+		name, counters := s.names[i].String(), l.Counters()
+		counters.Each(
+			func(reason string, n uint64) { counter(ch, descEnded, n, name, reason) },
+			func(reason string, n uint64) { counter(ch, descLost, n, name, reason) })
+	}
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}

@@ -1,0 +1,140 @@
+package relay
+
+import (
+	"net/netip"
+	"time"
+
+	"causeway/internal/netio"
+	"causeway/relay/auth"
+	"causeway/relay/route"
+	"causeway/relay/stream"
+	"causeway/relay/turn"
+)
+
+// session is what forwarding needs of one allocation; the protocol's side of it is in the worker's turn.Machine. It
+// belongs to its worker.
+type session struct {
+	worker *worker
+	id     turn.ID
+	path   route.Path
+	lease  auth.Lease
+
+	// The client: a UDP listener and an address, or a stream.
+	listener *listener
+	client   netip.AddrPort
+	conn     *stream.Conn
+	source   turn.Source
+	next     turn.Source // where the client moves to (RFC 8016); zero: nowhere
+	nextConn *stream.Conn
+	claimed  netio.Port // a socket of this worker's for a client that the kernel would give to another; nil if none
+
+	ends [2]relayEnd // by turn.Family
+	tcp  *tcpSession // RFC 6062; nil for UDP
+}
+
+// relayEnd is one relayed transport address and the receiver of what peers send to it.
+type relayEnd struct {
+	session *session
+	port    netio.Port
+}
+
+// toPeer sends n bytes of data, which begin at off in the packet, to a peer that the caller has found permitted. What a
+// stream client sends has no TTL and TOS of its own, so it leaves with the host's (RFC 8656 section 15).
+func (s *session) toPeer(now int64, p *netio.Packet, peer netip.AddrPort, off, n int, fates *Fates) {
+	end := &s.ends[turn.FamilyOf(peer.Addr())]
+	switch {
+	case end.port == nil:
+		fates[NoFamily]++
+		return
+	case p.TTL == 1:
+		fates[HopLimit]++
+		return
+	case !s.spend(now, n, fates):
+		return
+	}
+	p.Buf.Trim(off)
+	p.Buf.Resize(n)
+	if p.TTL > 0 {
+		p.TTL-- // RFC 8656 section 14.1
+	}
+	s.path.ToPeer.Feed(p.At, p.Buf.Bytes())
+	end.port.Send(p, peer)
+}
+
+// spend takes a packet from the rates of the user.
+func (s *session) spend(now int64, n int, fates *Fates) bool {
+	switch s.lease.Spend(now, n) {
+	case auth.OverPackets:
+		fates[UserPackets]++
+	case auth.OverBytes:
+		fates[UserBytes]++
+	case auth.OverBandwidth:
+		fates[Bandwidth]++
+	default:
+		return true
+	}
+	return false
+}
+
+// Receive takes what peers sent to a relayed address.
+func (e *relayEnd) Receive(now time.Time, batch []netio.Packet) {
+	nano := now.UnixNano()
+	for i := range batch {
+		e.session.toClient(nano, &batch[i])
+	}
+}
+
+// toClient wraps a peer's datagram for the client: in ChannelData if a channel is bound to the peer, otherwise in a
+// Data indication (RFC 8656 sections 11.3 and 12.7).
+func (s *session) toClient(now int64, p *netio.Packet) {
+	w, fates := s.worker, &s.worker.peerFates
+	channel, permitted := s.path.Peer(p.From)
+	switch {
+	case !permitted:
+		fates[NoPermission]++
+		return
+	case channel == 0 && !w.relay.policy.Endpoint(p.From, auth.UDPIn).Allowed:
+		fates[Policy]++
+		return
+	case p.Cut:
+		fates[Oversize]++
+		return
+	case p.TTL == 1:
+		fates[HopLimit]++
+		return
+	}
+	n := p.Buf.Len()
+	if !s.spend(now, n, fates) {
+		return
+	}
+	s.path.ToClient.Feed(p.At, p.Buf.Bytes())
+	if !w.wrap(p, channel, s.conn != nil) {
+		fates[Oversize]++
+		return
+	}
+	if s.conn != nil {
+		if !s.conn.Send(p.Buf.Bytes(), stream.Media) {
+			fates[ClientQueue]++
+		}
+		return
+	}
+	if s.listener == nil {
+		fates[ClientGone]++
+		return
+	}
+	if p.TTL > 0 {
+		p.TTL--
+	}
+	s.listener.port.Send(p, s.client)
+}
+
+// Unreachable tells the client what ICMP said about a packet of its own (RFC 8656 section 11.5). Nobody vouches for
+// ICMP, so it changes nothing here; and only a peer with a permission is worth the client's time.
+func (e *relayEnd) Unreachable(now time.Time, icmp netio.ICMP) {
+	s := e.session
+	if !s.path.Permitted(icmp.Peer.Addr()) {
+		s.worker.peerFates[NoPermission]++
+		return
+	}
+	s.worker.do(now, s.worker.machine.Unreachable(s.id, icmp.Peer, icmp.Type, icmp.Code, icmp.MTU))
+}

@@ -1,0 +1,108 @@
+package turn
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"causeway/internal/wheel"
+	"causeway/relay/auth"
+)
+
+// Lifetimes that RFC 8656 fixes.
+const (
+	permissionLifetime = 300 * time.Second // RFC 8656 section 9
+	channelLifetime    = 600 * time.Second // RFC 8656 section 12
+	reservationHold    = 30 * time.Second  // RFC 8656 section 7.2: at least 30 s
+)
+
+// Channel numbers that a client may bind (RFC 8656 section 12).
+const (
+	MinChannel = 0x4000
+	MaxChannel = 0x4FFF
+)
+
+// never is a deadline that does not come.
+const never = int64(1<<63 - 1)
+
+// allocation is the state of one allocation, besides what forwarding needs. Times are nanoseconds since the Unix epoch,
+// to keep it small: ten thousand of them are to fit in a few megabytes.
+type allocation struct {
+	id     ID
+	source Source
+	next   Source // where the client moved, until it is heard from there; Listener and Client zero: none
+
+	account *auth.Account
+	user    string // whom quotas count
+	name    string // USERNAME as it was sent
+	key     [32]byte
+	keyLen  uint8
+	alg     auth.Algorithm
+
+	relayed [families]netip.AddrPort // bound; invalid where there is none
+	ends    [families]int64          // when each relayed address expires
+	strict  int64                    // when the credential expires, if that ends the allocation; otherwise never
+
+	permissions []permission
+	channels    []channel
+	tcp         *connects // RFC 6062; nil for UDP
+
+	made     TransactionID // of the Allocate request
+	moved    TransactionID // of the Refresh request that moved it last
+	lifetime uint32        // that was granted in answer to it, in seconds
+	began    int64
+	ticket   uint32 // the serial number of its mobility ticket
+	token    Token  // of the port reserved with it
+
+	mobile   bool
+	open     bool // the relayed addresses exist
+	reserved bool // token is set
+	failed   bool // the additional family could not be had
+
+	timer wheel.Timer[*allocation]
+}
+
+type permission struct {
+	addr netip.Addr
+	ends int64
+}
+
+type channel struct {
+	peer   netip.AddrPort
+	ends   int64
+	number uint16
+}
+
+// has reports whether the allocation relays for a family.
+func (a *allocation) has(f Family) bool { return a.relayed[f].IsValid() }
+
+func (a *allocation) hasNext() bool { return a.next.Client.IsValid() }
+
+// deadline returns when the first thing of the allocation expires.
+func (a *allocation) deadline() int64 {
+	first := a.strict
+	for f := range a.relayed {
+		if a.relayed[f].IsValid() {
+			first = min(first, a.ends[f])
+		}
+	}
+	for i := range a.permissions {
+		first = min(first, a.permissions[i].ends)
+	}
+	for i := range a.channels {
+		first = min(first, a.channels[i].ends)
+	}
+	return first
+}
+
+func (a *allocation) permission(addr netip.Addr) int {
+	return slices.IndexFunc(a.permissions, func(p permission) bool { return p.addr == addr })
+}
+
+func (a *allocation) channelByNumber(number uint16) int {
+	return slices.IndexFunc(a.channels, func(c channel) bool { return c.number == number })
+}
+
+func (a *allocation) channelByPeer(peer netip.AddrPort) int {
+	return slices.IndexFunc(a.channels, func(c channel) bool { return c.peer == peer })
+}

@@ -1,0 +1,140 @@
+package turn
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// A mobility ticket is the allocation's ID, a serial number that makes each ticket the last, and a tag over both
+// (RFC 8016 section 3.2.1 leaves the form to the server). It says nothing about the client and needs no secrecy: it is
+// good only together with the credentials of its allocation.
+const (
+	ticketBody = 8 + 4
+	ticketTag  = 16
+	ticketSize = ticketBody + ticketTag
+)
+
+func (m *Machine) addTicket(a *allocation) {
+	var b [ticketSize]byte
+	binary.BigEndian.PutUint64(b[:], uint64(a.id))
+	binary.BigEndian.PutUint32(b[8:], a.ticket)
+	copy(b[ticketBody:], m.ticketTag(b[:ticketBody]))
+	m.out.Add(AttrMobilityTicket, b[:])
+}
+
+func (m *Machine) ticketTag(body []byte) []byte {
+	mac := hmac.New(sha256.New, m.cfg.TicketKey[:])
+	mac.Write(body)
+	return mac.Sum(nil)[:ticketTag]
+}
+
+// readTicket returns what a ticket says, if it is one of ours.
+func (m *Machine) readTicket(b []byte) (id ID, serial uint32, ok bool) {
+	if len(b) != ticketSize || !hmac.Equal(m.ticketTag(b[:ticketBody]), b[ticketBody:]) {
+		return 0, 0, false
+	}
+	return ID(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:]), true
+}
+
+// forwarded hands a Refresh to the worker that its ticket names, and looks up the allocation of one that is ours, so
+// that it is authenticated by the allocation's own key.
+func (m *Machine) forwarded(r *request) bool {
+	ticket, ok := m.msg.Get(AttrMobilityTicket)
+	if !ok || !m.cfg.Mobility || r.alloc != nil {
+		return false
+	}
+	id, _, ok := m.readTicket(ticket)
+	if !ok {
+		return false
+	}
+	if id.Worker() != m.cfg.Worker {
+		m.act(Action{Kind: Forward, ID: id, To: r.source})
+		return true
+	}
+	if a := m.byID[id]; a != nil && a.open && a.mobile {
+		r.alloc = a
+	}
+	return false
+}
+
+// move is RFC 8016 section 3.2.2. Both five-tuples work until the client is heard from the new one, so that nothing in
+// flight is lost.
+func (m *Machine) move(r *request, ticket []byte) {
+	if !m.cfg.Mobility {
+		m.replyError(r, CodeMobilityForbidden, nil)
+		return
+	}
+	id, serial, ok := m.readTicket(ticket)
+	lifetime, okLifetime := m.lifetimeWanted(r)
+	if !ok || !okLifetime {
+		m.replyError(r, CodeBadRequest, nil)
+		return
+	}
+	a := r.alloc
+	switch {
+	case a == nil || a.id != id:
+		m.replyError(r, CodeAllocationMismatch, nil)
+		return
+	case a.moved == m.msg.ID && (r.source == a.next || r.source == a.source):
+		m.replyMoved(r, a) // the answer got lost
+		return
+	case serial != a.ticket || r.source == a.source || r.source == a.next, lifetime == 0,
+		r.source.Transport.Stream() != a.source.Transport.Stream() && a.tcp != nil:
+		m.replyError(r, CodeBadRequest, nil)
+		return
+	}
+	if a.hasNext() {
+		delete(m.sources, a.next) // it moved again before it was heard
+	}
+	a.next = r.source
+	a.moved = m.msg.ID
+	a.ticket++
+	a.lifetime = seconds(lifetime)
+	m.sources[a.next] = a
+	for f := range families {
+		if a.has(f) {
+			a.ends[f] = r.nano + int64(lifetime)
+		}
+	}
+	m.schedule(a)
+	m.act(Action{Kind: Move, ID: a.id, To: a.next})
+	m.replyMoved(r, a)
+}
+
+func (m *Machine) replyMoved(r *request, a *allocation) {
+	m.stats.Successes++
+	m.success(r)
+	m.out.AddUint32(AttrLifetime, a.lifetime)
+	m.addTicket(a)
+	m.send(r)
+}
+
+// heard settles a client that moved at its new five-tuple once it is heard from there.
+func (m *Machine) heard(a *allocation, from Source) {
+	if !a.hasNext() || from != a.next {
+		return
+	}
+	delete(m.sources, a.source)
+	a.source, a.next = a.next, Source{}
+	m.act(Action{Kind: Settle, ID: a.id, To: a.source})
+}
+
+// Heard is for what is forwarded without the machine: a client sent data from the five-tuple that it moved to.
+func (m *Machine) Heard(id ID, from Source) []Action {
+	m.begin()
+	if a := m.byID[id]; a != nil {
+		m.heard(a, from)
+	}
+	return m.actions
+}
+
+// lost drops the one of two five-tuples whose stream has closed.
+func (m *Machine) lost(a *allocation, source Source) {
+	delete(m.sources, source)
+	if source == a.source {
+		a.source = a.next
+	}
+	a.next = Source{}
+	m.act(Action{Kind: Settle, ID: a.id, To: a.source})
+}

@@ -1,0 +1,183 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"causeway/internal/netio"
+	"causeway/relay/turn"
+)
+
+// worker owns some of the clients: those whose packets the kernel gives to its sockets, and the streams it was dealt.
+// Everything in it belongs to its goroutine, that of net's Run.
+type worker struct {
+	relay     *Relay
+	number    int
+	net       netio.Worker
+	machine   *turn.Machine
+	listeners []*listener // by listener number; nil where it is a stream's
+	sessions  map[turn.ID]*session
+	streams   map[turn.Source]*streamClient
+
+	peerFates Fates // of what peers sent
+	// What the sessions that have ended had counted.
+	closedSockets                netio.PortCounters
+	closedToPeer, closedToClient traffic
+
+	transaction turn.TransactionID
+	indications uint64
+	message     []byte // that is being handled, for Forward
+	moved       bool   // that message came from another worker
+	log         *slog.Logger
+}
+
+func (w *worker) run(ctx context.Context) error { return w.net.Run(ctx, w) }
+
+// Next and Expire make the worker the owner of its machine's timers.
+func (w *worker) Next() (time.Time, bool) { return w.machine.Next() }
+
+// Expire does what is due.
+func (w *worker) Expire(now time.Time) { w.do(now, w.machine.Expire(now)) }
+
+// handle gives a STUN message to the machine.
+func (w *worker) handle(now time.Time, source turn.Source, b []byte) {
+	w.message = b
+	w.do(now, w.machine.Handle(now, source, b))
+	w.message = nil
+}
+
+// heard settles a client that moved, at the first packet from its new address.
+func (w *worker) heard(s *session, from turn.Source) {
+	w.do(time.Time{}, w.machine.Heard(s.id, from))
+}
+
+// do carries out a machine's actions.
+func (w *worker) do(now time.Time, actions []turn.Action) {
+	for i := range actions {
+		a := &actions[i]
+		switch a.Kind {
+		case turn.Reply:
+			w.reply(a.To, a.Message)
+		case turn.Open:
+			w.open(now, *a)
+			return // the machine's actions are others now; Open was the last
+		case turn.Attach:
+			w.attach(now, *a)
+			return
+		case turn.Forward:
+			w.forward(a)
+		case turn.Dial:
+			w.dial(a)
+		case turn.Release:
+			if port, ok := w.relay.reserved.drop(a.Token); ok {
+				w.relay.closePort(now, port)
+			}
+		default:
+			w.alter(now, a)
+		}
+	}
+}
+
+// alter carries out an action on the session that it names.
+func (w *worker) alter(now time.Time, a *turn.Action) {
+	s := w.sessions[a.ID]
+	if s == nil {
+		return // a port could not be opened, and nothing else was made
+	}
+	switch a.Kind {
+	case turn.Close:
+		w.close(now, s)
+	case turn.CloseFamily:
+		s.closeEnd(now, a.Family)
+	case turn.Permit:
+		s.path.Permit(a.Peer.Addr())
+	case turn.Revoke:
+		s.path.Revoke(a.Peer.Addr())
+	case turn.BindChannel:
+		s.path.Bind(a.Channel, a.Peer)
+	case turn.UnbindChannel:
+		s.path.Unbind(a.Channel)
+	case turn.Move:
+		w.move(s, a.To)
+	case turn.Settle:
+		w.settle(s, a.To)
+	}
+}
+
+// reply sends a message to a client, if it is still there.
+func (w *worker) reply(to turn.Source, b []byte) {
+	if to.Transport == turn.UDP {
+		w.listeners[to.Listener].send(b, to.Client)
+		return
+	}
+	if c := w.streams[to]; c != nil {
+		c.send(b)
+	}
+}
+
+// forward gives the message in hand to the worker that owns the allocation it is about (RFC 8016).
+func (w *worker) forward(a *turn.Action) {
+	owner := a.ID.Worker()
+	if owner >= len(w.relay.workers) {
+		return
+	}
+	other, message, source := w.relay.workers[owner], append([]byte(nil), w.message...), a.To
+	if source.Transport != turn.UDP {
+		w.handOver(source, other)
+	}
+	other.net.Do(func(now time.Time) {
+		other.moved = true
+		other.handle(now, source, message)
+		other.moved = false
+	})
+}
+
+// move lets the client of a session also come from another address.
+func (w *worker) move(s *session, to turn.Source) {
+	w.unmove(s)
+	s.next = to
+	if to.Transport != turn.UDP {
+		if c := w.streams[to]; c != nil {
+			s.nextConn = c.conn
+			c.session = s
+		}
+		return
+	}
+	l := w.listeners[to.Listener]
+	l.clients.Put(to.Client, s)
+	if w.moved {
+		w.claim(l, s, to.Client)
+	}
+}
+
+// claim opens a socket that the kernel prefers for a client whose packets it would give to another worker.
+func (w *worker) claim(l *listener, s *session, client netip.AddrPort) {
+	port, err := w.net.Listen(l.port.Local(), w.relay.listenOptions(client))
+	if err == nil {
+		err = port.Attach(l)
+	}
+	if err != nil {
+		w.log.Warn("a client that moved stays with the worker that cannot serve it", "client", client, "error", err)
+		return
+	}
+	s.claimed = port
+}
+
+// unmove forgets an address that the client said it moved to.
+func (w *worker) unmove(s *session) {
+	if s.next == (turn.Source{}) {
+		return
+	}
+	if s.next.Transport == turn.UDP {
+		w.listeners[s.next.Listener].clients.Delete(s.next.Client)
+		if s.claimed != nil && s.source != s.next {
+			s.claimed.Close()
+			s.claimed = nil
+		}
+	} else if c := w.streams[s.next]; c != nil {
+		c.session = nil
+	}
+	s.next, s.nextConn = turn.Source{}, nil
+}
