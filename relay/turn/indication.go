@@ -54,7 +54,7 @@ func ParseSend(b []byte) (peer netip.AddrPort, data []byte, dontFragment bool, e
 		if next > len(b) {
 			return peer, nil, false, ErrMalformed
 		}
-		value := b[at+attrHeaderSize:][:n:n]
+		value := b[at+attrHeaderSize:][:n]
 		switch {
 		case a == AttrFingerprint:
 			if next != len(b) || !fingerprinted(b, at, n) {
