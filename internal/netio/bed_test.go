@@ -183,7 +183,7 @@ func (e echo) Receive(_ time.Time, batch []Packet) {
 	for i := range batch {
 		b := batch[i].Buf
 		data := string(b.Bytes())
-		b.Use(0, copy(b.Room(), "re: "+data))
+		b.Fill([]byte("re: " + data))
 		e.port.Send(&batch[i], batch[i].From)
 	}
 }

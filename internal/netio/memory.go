@@ -12,9 +12,17 @@ import (
 	"causeway/internal/pkt"
 )
 
-// memoryQueue is how many datagrams a port of a [Memory] network holds before it
-// drops, which is about what a socket's default buffer holds of voice.
-const memoryQueue = 256
+const (
+	// memoryQueue is how many datagrams a port of a [Memory] network holds before it
+	// drops, which is about what a socket's default buffer holds of voice.
+	memoryQueue = 256
+	// memoryOverhead is what a datagram of voice takes of a socket's buffer, in bytes.
+	memoryOverhead = 768
+	// memoryTTL is the TTL of what asks for none: Linux's default.
+	memoryTTL = 64
+	// memoryMTU is the loopback's.
+	memoryMTU = 65536
+)
 
 // Memory is a network that lives in memory, for tests: an [Engine] for the code
 // under test, and [MemorySocket]s for the far ends that the test plays. It
@@ -26,27 +34,71 @@ const memoryQueue = 256
 // testing/synctest. Memory is safe for concurrent use. It allocates as it likes.
 type Memory struct {
 	mu    sync.Mutex
-	ends  map[netip.AddrPort]memoryEnd // guarded by mu
-	delay time.Duration                // guarded by mu
+	ends  map[netip.AddrPort]*memoryGroup // guarded by mu
+	errs  map[netip.AddrPort]ICMP         // guarded by mu; answers to what is sent there
+	delay time.Duration                   // guarded by mu
+	mtu   int                             // guarded by mu
 }
 
-// memoryEnd is whatever has an address. arrive is called without the network's
-// lock held.
+// memoryEnd is whatever has an address. arrive and refused are called without the
+// network's lock held.
 type memoryEnd interface {
 	arrive(d Datagram)
-	refused()
+	refused(e ICMP)
+	// peer is the only address that it hears, or not valid if it hears all.
+	peer() netip.AddrPort
 }
 
-// Datagram is a datagram that arrived at a [MemorySocket].
-type Datagram struct {
-	Data []byte
-	From netip.AddrPort
-	At   time.Time
-	DSCP uint8
+// memoryGroup is the ends with one address: one, or several that share it.
+type memoryGroup struct {
+	shared bool
+	ends   []memoryEnd
 }
+
+// pick returns the end that hears what comes from an address, or nil.
+func (g *memoryGroup) pick(from netip.AddrPort) memoryEnd {
+	if g == nil {
+		return nil
+	}
+	var open []memoryEnd
+	for _, e := range g.ends {
+		switch e.peer() {
+		case from:
+			return e
+		case netip.AddrPort{}:
+			open = append(open, e)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	sum := uint32(from.Port())
+	for _, b := range from.Addr().As16() {
+		sum = sum*31 + uint32(b)
+	}
+	return open[sum%uint32(len(open))]
+}
+
+// Datagram is a datagram on a [Memory] network.
+type Datagram struct {
+	Data         []byte
+	From         netip.AddrPort
+	At           time.Time
+	TOS, TTL     uint8 // of the IP header
+	DontFragment bool
+}
+
+// DSCP returns the code point that the datagram is marked with.
+func (d Datagram) DSCP() uint8 { return d.TOS >> 2 }
 
 // NewMemory returns an empty network.
-func NewMemory() *Memory { return &Memory{ends: map[netip.AddrPort]memoryEnd{}} }
+func NewMemory() *Memory {
+	return &Memory{
+		ends: map[netip.AddrPort]*memoryGroup{},
+		errs: map[netip.AddrPort]ICMP{},
+		mtu:  memoryMTU,
+	}
+}
 
 // SetDelay has everything sent from now on arrive after a delay.
 func (m *Memory) SetDelay(d time.Duration) {
@@ -55,13 +107,31 @@ func (m *Memory) SetDelay(d time.Duration) {
 	m.delay = d
 }
 
+// SetMTU sets the longest packet, in bytes with its IP and UDP header, that goes
+// without being fragmented. Longer ones go all the same unless they must not be.
+func (m *Memory) SetMTU(mtu int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mtu = mtu
+}
+
+// Refuse has everything that is sent to an address from now on lost, and answered
+// with an error. Its Peer is filled in.
+func (m *Memory) Refuse(to netip.AddrPort, e ICMP) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.Peer = to
+	m.errs[to] = e
+}
+
 // NewWorker returns a worker of the network.
 func (m *Memory) NewWorker() Worker {
 	return &memoryWorker{net: m, pool: pkt.NewPool(2 * Batch), ready: make(chan struct{}, 1)}
 }
 
-// bind gives an address to an end; port 0 means any port.
-func (m *Memory) bind(local netip.AddrPort, e func(netip.AddrPort) memoryEnd) error {
+// bind gives an address to an end; port 0 means any port. shared has it share the
+// address with others that do.
+func (m *Memory) bind(local netip.AddrPort, shared bool, e func(netip.AddrPort) memoryEnd) error {
 	if err := checkLocal(local); err != nil {
 		return err
 	}
@@ -74,34 +144,66 @@ func (m *Memory) bind(local netip.AddrPort, e func(netip.AddrPort) memoryEnd) er
 			}
 		}
 	}
-	if m.ends[local] != nil || local.Port() == 0 {
+	g := m.ends[local]
+	if g != nil && !(shared && g.shared) || local.Port() == 0 {
 		return fmt.Errorf("listen on %s: %w", local, os.NewSyscallError("bind", syscall.EADDRINUSE))
 	}
-	m.ends[local] = e(local)
+	if g == nil {
+		g = &memoryGroup{shared: shared}
+		m.ends[local] = g
+	}
+	g.ends = append(g.ends, e(local))
 	return nil
 }
 
-func (m *Memory) free(local netip.AddrPort) {
+func (m *Memory) free(local netip.AddrPort, e memoryEnd) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.ends, local)
+	g := m.ends[local]
+	if g == nil {
+		return
+	}
+	g.ends = slices.DeleteFunc(g.ends, func(x memoryEnd) bool { return x == e })
+	if len(g.ends) == 0 {
+		delete(m.ends, local)
+	}
+}
+
+// fits reports whether a datagram of n bytes goes without being fragmented, and
+// what would.
+func (m *Memory) fits(n int, to netip.AddrPort) (mtu int, ok bool) {
+	const udp = 8
+	header := 20
+	if to.Addr().Is6() {
+		header = 40
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mtu, n+header+udp <= m.mtu
 }
 
 // carry takes a datagram to whoever has its destination when it gets there.
 func (m *Memory) carry(from memoryEnd, d Datagram, to netip.AddrPort) {
+	if d.TTL == 0 {
+		d.TTL = memoryTTL
+	}
 	m.mu.Lock()
 	delay := m.delay
 	m.mu.Unlock()
 	arrive := func() {
 		m.mu.Lock()
-		end := m.ends[to]
+		end := m.ends[to].pick(d.From)
+		e, refused := m.errs[to]
 		m.mu.Unlock()
-		if end == nil {
-			from.refused()
-			return
+		switch {
+		case refused:
+			from.refused(e)
+		case end == nil:
+			from.refused(portUnreachable(to))
+		default:
+			d.At = time.Now()
+			end.arrive(d)
 		}
-		d.At = time.Now()
-		end.arrive(d)
 	}
 	if delay == 0 {
 		arrive()
@@ -110,52 +212,11 @@ func (m *Memory) carry(from memoryEnd, d Datagram, to netip.AddrPort) {
 	time.AfterFunc(delay, arrive)
 }
 
-// Socket opens a far end at an address; port 0 means any port.
-func (m *Memory) Socket(local netip.AddrPort) (*MemorySocket, error) {
-	var s *MemorySocket
-	err := m.bind(local, func(at netip.AddrPort) memoryEnd {
-		s = &MemorySocket{net: m, local: at}
-		return s
-	})
-	if err != nil {
-		return nil, err
+// portUnreachable is what a host answers that has nobody at a port (RFC 792, RFC
+// 4443 section 3.1).
+func portUnreachable(to netip.AddrPort) ICMP {
+	if to.Addr().Is4() {
+		return ICMP{Peer: to, Type: icmpUnreachable, Code: 3}
 	}
-	return s, nil
-}
-
-// MemorySocket is a far end on a [Memory] network.
-type MemorySocket struct {
-	net   *Memory
-	local netip.AddrPort
-
-	mu       sync.Mutex
-	received []Datagram // guarded by mu
-}
-
-// Local returns the socket's address.
-func (s *MemorySocket) Local() netip.AddrPort { return s.local }
-
-// Send sends a copy of data.
-func (s *MemorySocket) Send(data []byte, to netip.AddrPort) {
-	s.net.carry(s, Datagram{Data: slices.Clone(data), From: s.local}, to)
-}
-
-// Received returns what arrived since the last call.
-func (s *MemorySocket) Received() []Datagram {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	got := s.received
-	s.received = nil
-	return got
-}
-
-// Close gives the address back.
-func (s *MemorySocket) Close() { s.net.free(s.local) }
-
-func (s *MemorySocket) refused() {}
-
-func (s *MemorySocket) arrive(d Datagram) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.received = append(s.received, d)
+	return ICMP{Peer: to, Type: 1, Code: 4}
 }

@@ -79,7 +79,7 @@ func TestMemoryMarks(t *testing.T) {
 	pk := Packet{Buf: w.Buffer()}
 	pk.Buf.Use(0, 5)
 	p.Send(&pk, f.Local())
-	if got := f.Received(); len(got) != 1 || got[0].DSCP != 46 {
+	if got := f.Received(); len(got) != 1 || got[0].DSCP() != 46 {
 		t.Errorf("received %+v", got)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,9 +23,11 @@ type memoryWorker struct {
 	taken   []memoryArrival // the worker's
 }
 
+// memoryArrival is a datagram or an error.
 type memoryArrival struct {
 	port *memoryPort
 	Datagram
+	err *ICMP
 }
 
 func (w *memoryWorker) Do(f func(now time.Time)) { w.do(f) }
@@ -40,8 +41,12 @@ func (w *memoryWorker) signal() {
 }
 
 func (w *memoryWorker) Listen(local netip.AddrPort, o Options) (Port, error) {
-	p := &memoryPort{worker: w, dscp: o.DSCP}
-	err := w.net.bind(local, func(at netip.AddrPort) memoryEnd {
+	o.Connect = netip.AddrPortFrom(o.Connect.Addr().Unmap(), o.Connect.Port())
+	if o.Connect.IsValid() && o.Connect.Addr().Is4() != local.Addr().Is4() {
+		return nil, fmt.Errorf("listen on %s: connect to %s: an address of the other family", local, o.Connect)
+	}
+	p := &memoryPort{worker: w, options: o}
+	err := w.net.bind(local, o.ReusePort || o.Connect.IsValid(), func(at netip.AddrPort) memoryEnd {
 		p.local = at
 		return p
 	})
@@ -100,7 +105,8 @@ func (w *memoryWorker) sleep(ctx context.Context, timers Timers) {
 	}
 }
 
-// serve hands over what arrived, in batches of one port each.
+// serve hands over what arrived: errors one by one, datagrams in batches of one
+// port each.
 func (w *memoryWorker) serve() {
 	w.mu.Lock()
 	w.arrived, w.taken = w.taken[:0], w.arrived
@@ -108,123 +114,34 @@ func (w *memoryWorker) serve() {
 	now := time.Now()
 	for rest := w.taken; len(rest) > 0; {
 		p := rest[0].port
+		if e := rest[0].err; e != nil {
+			p.tell(now, *e)
+			rest = rest[1:]
+			continue
+		}
 		var batch []Packet
-		for len(rest) > 0 && rest[0].port == p && len(batch) < Batch {
-			batch = append(batch, w.packet(rest[0].Datagram))
+		for len(rest) > 0 && rest[0].port == p && rest[0].err == nil && len(batch) < Batch {
+			batch = append(batch, w.packet(p.options, rest[0].Datagram))
 			rest = rest[1:]
 		}
 		p.deliver(now, batch)
 	}
 }
 
-func (w *memoryWorker) packet(d Datagram) Packet {
-	b := w.pool.Get()
-	n := copy(b.Room()[:pkt.MaxDatagram], d.Data)
-	b.Use(0, n)
-	return Packet{Buf: b, From: d.From, At: d.At.UnixNano(), Cut: n < len(d.Data)}
-}
-
-// memoryPort is a port of a Memory network.
-type memoryPort struct {
-	worker   *memoryWorker
-	local    netip.AddrPort
-	dscp     uint8
-	receiver Receiver // the worker's
-	closed   bool     // the worker's
-
-	mu       sync.Mutex
-	early    []Datagram   // guarded by mu; what came before there was a receiver
-	attached bool         // guarded by mu
-	queued   int          // guarded by mu; of the worker's arrivals, those for this port
-	counters PortCounters // guarded by mu
-}
-
-func (p *memoryPort) Local() netip.AddrPort { return p.local }
-
-func (p *memoryPort) Counters() PortCounters {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.counters
-}
-
-func (p *memoryPort) Attach(r Receiver) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return fmt.Errorf("attach %s: %w", p.local, os.ErrClosed)
-	case p.attached:
-		return fmt.Errorf("attach %s: attached already", p.local)
+func (w *memoryWorker) packet(o Options, d Datagram) Packet {
+	pk := Packet{From: d.From, At: d.At.UnixNano()}
+	if o.Fields {
+		pk.TOS, pk.TTL = d.TOS, d.TTL
 	}
-	p.receiver, p.attached = r, true
-	for _, d := range p.early {
-		p.queue(d)
-	}
-	p.early = nil
-	return nil
-}
-
-// arrive runs on the sender's goroutine.
-func (p *memoryPort) arrive(d Datagram) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.queued+len(p.early) >= memoryQueue:
-		p.counters.Overflowed++
-	case p.attached:
-		p.queue(d)
-	default:
-		p.early = append(p.early, d)
-	}
-}
-
-// queue is called with p.mu held.
-func (p *memoryPort) queue(d Datagram) {
-	p.queued++
-	p.worker.mu.Lock()
-	p.worker.arrived = append(p.worker.arrived, memoryArrival{p, d})
-	p.worker.mu.Unlock()
-	p.worker.signal()
-}
-
-func (p *memoryPort) refused() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.counters.Unreachable++
-}
-
-func (p *memoryPort) deliver(now time.Time, batch []Packet) {
-	p.mu.Lock()
-	p.queued -= len(batch)
-	p.mu.Unlock()
-	if !p.closed {
-		p.receiver.Receive(now, batch)
-	}
-	for i := range batch {
-		if batch[i].Buf != nil {
-			p.worker.pool.Put(batch[i].Buf)
+	data := d.Data
+	if len(data) > pkt.MaxDatagram && o.Large {
+		pk.Buf = pkt.Long(len(data))
+	} else {
+		pk.Buf = w.pool.Get()
+		if pk.Cut = len(data) > pkt.MaxDatagram; pk.Cut {
+			data = data[:pkt.MaxDatagram]
 		}
 	}
-}
-
-func (p *memoryPort) Send(pk *Packet, to netip.AddrPort) {
-	b := pk.Buf
-	pk.Buf = nil
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	if p.closed || b.Len() == 0 || to.Addr().Is4() != p.local.Addr().Is4() {
-		p.mu.Lock()
-		p.counters.Unsent++
-		p.mu.Unlock()
-	} else {
-		d := Datagram{Data: slices.Clone(b.Bytes()), From: p.local, DSCP: p.dscp}
-		p.worker.net.carry(p, d, to)
-	}
-	p.worker.pool.Put(b)
-}
-
-func (p *memoryPort) Close() {
-	if !p.closed {
-		p.closed = true
-		p.worker.net.free(p.local)
-	}
+	pk.Buf.Fill(data)
+	return pk
 }

@@ -4,21 +4,24 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// socketPort is a port with a socket of its own.
+// socketPort is a port with a socket of its own. There may be tens of thousands, so
+// that whatever is only needed while packets move belongs to the worker.
 type socketPort struct {
-	worker *socketWorker
-	local  netip.AddrPort
-	fd     int
-	v6     bool
-
+	worker   *socketWorker
+	local    netip.AddrPort
 	receiver Receiver // nil until attached
-	closed   bool
-	overflow uint32 // the kernel's count at the last datagram
 	counters PortCounters
+	fd       int
+	drops    uint32 // the kernel's count when it was last read; it wraps
+
+	v6, fields, errors, large bool
+	whole                     bool // the socket is set to send IPv4 packets with the DF bit
+	closed                    bool
 }
 
 // listen opens and binds a socket with everything set that a port needs.
@@ -31,7 +34,15 @@ func listen(w *socketWorker, local netip.AddrPort, o Options) (*socketPort, erro
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", local, os.NewSyscallError("socket", err))
 	}
-	p := &socketPort{worker: w, local: local, fd: fd, v6: family == unix.AF_INET6}
+	p := &socketPort{
+		worker: w,
+		local:  local,
+		fd:     fd,
+		v6:     family == unix.AF_INET6,
+		fields: o.Fields,
+		errors: o.Errors,
+		large:  o.Large,
+	}
 	if err := p.bind(sa, o); err != nil {
 		closeFD(fd)
 		return nil, fmt.Errorf("listen on %s: %w", local, err)
@@ -41,38 +52,30 @@ func listen(w *socketWorker, local netip.AddrPort, o Options) (*socketPort, erro
 
 // bind sets the options first, so that no datagram gets in without its time.
 func (p *socketPort) bind(sa unix.Sockaddr, o Options) error {
-	type option struct {
-		name         string
-		level, which int
-		value        int
-	}
-	tos := int(o.DSCP) << 2 // the lower two bits are ECN's (RFC 3168 section 5)
-	options := []option{
-		{"SO_TIMESTAMPNS", unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1},
-		{"SO_RXQ_OVFL", unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1},
-	}
-	if p.v6 {
-		options = append(options,
-			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
-			option{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1},
-			option{"IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, tos})
-	} else {
-		options = append(options,
-			option{"IP_RECVERR", unix.IPPROTO_IP, unix.IP_RECVERR, 1},
-			option{"IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, tos})
-	}
-	for _, opt := range options {
-		if err := unix.SetsockoptInt(p.fd, opt.level, opt.which, opt.value); err != nil {
-			return os.NewSyscallError("setsockopt "+opt.name, err)
-		}
+	if err := setOptions(p.fd, p.v6, o); err != nil {
+		return err
 	}
 	if err := unix.Bind(p.fd, sa); err != nil {
 		return os.NewSyscallError("bind", err)
+	}
+	if o.Connect.IsValid() {
+		if err := p.connect(o.Connect); err != nil {
+			return err
+		}
 	}
 	if p.local.Port() == 0 {
 		return p.learnPort()
 	}
 	return nil
+}
+
+func (p *socketPort) connect(peer netip.AddrPort) error {
+	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	if peer.Addr().Is6() != p.v6 {
+		return fmt.Errorf("connect to %s: an address of the other family", peer)
+	}
+	_, sa := sockaddr(peer)
+	return os.NewSyscallError("connect", unix.Connect(p.fd, sa))
 }
 
 // learnPort asks which port the kernel chose.
@@ -92,8 +95,28 @@ func (p *socketPort) learnPort() error {
 	return nil
 }
 
-func (p *socketPort) Local() netip.AddrPort  { return p.local }
-func (p *socketPort) Counters() PortCounters { return p.counters }
+func (p *socketPort) Local() netip.AddrPort { return p.local }
+
+func (p *socketPort) Counters() PortCounters {
+	if !p.closed {
+		p.readDrops()
+	}
+	return p.counters
+}
+
+// readDrops asks the kernel how many datagrams it dropped.
+func (p *socketPort) readDrops() {
+	var info [unix.SK_MEMINFO_VARS]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(p.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || size < uint32(unsafe.Sizeof(info)) {
+		return // a kernel before 4.12; the count stays where it is
+	}
+	drops := info[unix.SK_MEMINFO_DROPS]
+	p.counters.Overflowed += uint64(drops - p.drops)
+	p.drops = drops
+}
 
 func (p *socketPort) Attach(r Receiver) error {
 	if p.closed {
@@ -104,29 +127,6 @@ func (p *socketPort) Attach(r Receiver) error {
 	}
 	p.receiver = r
 	return p.worker.add(p)
-}
-
-func (p *socketPort) Send(pk *Packet, to netip.AddrPort) {
-	b := pk.Buf
-	pk.Buf = nil
-	if p.closed {
-		p.counters.Unsent++
-		p.worker.pool.Put(b)
-		return
-	}
-	p.worker.out.push(p, b, to)
-}
-
-func (p *socketPort) Close() {
-	if p.closed {
-		return
-	}
-	if p.receiver != nil {
-		p.worker.out.flush()
-		p.worker.remove(p)
-	}
-	p.closed = true
-	closeFD(p.fd)
 }
 
 // Adopt implements Worker.
@@ -142,6 +142,30 @@ func (w *socketWorker) Adopt(port Port) error {
 	}
 	p.worker = w
 	return nil
+}
+
+func (p *socketPort) Send(pk *Packet, to netip.AddrPort) {
+	b := pk.Buf
+	pk.Buf = nil
+	if p.closed {
+		p.counters.Unsent++
+		p.worker.pool.Put(b)
+		return
+	}
+	p.worker.out.push(p, b, pk, to)
+}
+
+func (p *socketPort) Close() {
+	if p.closed {
+		return
+	}
+	if p.receiver != nil {
+		p.worker.out.flush()
+		p.worker.remove(p)
+	}
+	p.readDrops()
+	p.closed = true
+	closeFD(p.fd)
 }
 
 // closeFD closes a descriptor that nobody reads from or writes to any more, so

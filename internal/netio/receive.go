@@ -9,9 +9,9 @@ import (
 	"causeway/internal/pkt"
 )
 
-// controlSize is room for the two control messages that a port asks for: the
-// arrival time and the overflow count.
-const controlSize = 128
+// maxUDP is more than a UDP datagram can carry, in bytes: what its length field
+// holds (RFC 768).
+const maxUDP = 1<<16 - 1
 
 // inbox is where a worker receives: a buffer, an address and control messages
 // for each slot, and the structures that tell the kernel where they are. Slots
@@ -20,43 +20,82 @@ type inbox struct {
 	pool    *pkt.Pool
 	packet  [Batch]Packet
 	addr    [Batch]rawAddr
-	iov     [Batch]unix.Iovec
-	control [Batch][controlSize]byte
+	iov     [Batch][2]unix.Iovec
+	control [Batch][receiveControlSize]byte
 	msg     [Batch]mmsghdr
+
+	// What doesn't fit a slot's buffer goes on in its part of rest, for ports that
+	// receive large datagrams. parts is how many of a slot's iov are in use.
+	rest  []byte // nil until a port needs it
+	parts int
 }
 
 func (in *inbox) init(pool *pkt.Pool) {
 	in.pool = pool
+	in.parts = 1
 	for i := range Batch {
 		in.refill(i)
 		in.ready(i)
 	}
 }
 
+// restSize is a slot's part of rest.
+const restSize = maxUDP - pkt.MaxDatagram
+
+// enlarge makes the room that large datagrams need. Most of it is never touched and
+// so never becomes memory.
+func (in *inbox) enlarge() {
+	if in.rest != nil {
+		return
+	}
+	in.rest = make([]byte, Batch*restSize)
+	for i := range Batch {
+		in.iov[i][1].Base = &in.rest[i*restSize]
+		in.iov[i][1].SetLen(restSize)
+	}
+}
+
+// use has the kernel use so many parts of each slot.
+func (in *inbox) use(parts int) {
+	if in.parts == parts {
+		return
+	}
+	in.parts = parts
+	for i := range Batch {
+		in.msg[i].SetIovlen(parts)
+	}
+}
+
 // refill puts a buffer into a slot.
 func (in *inbox) refill(i int) {
 	b := in.pool.Get()
+	b.Use(pkt.Headroom, 0)
 	in.packet[i].Buf = b
-	in.iov[i].Base = &b.Room()[0]
-	in.iov[i].SetLen(pkt.MaxDatagram)
+	in.iov[i][0].Base = &b.Room()[0]
+	in.iov[i][0].SetLen(pkt.MaxDatagram)
 }
 
 // ready fills in what the kernel overwrites in a slot that it uses.
 func (in *inbox) ready(i int) {
-	in.packet[i].Buf.Use(0, 0)
+	in.packet[i].Buf.Use(pkt.Headroom, 0)
 	m := &in.msg[i]
 	*m = mmsghdr{}
 	m.Name = (*byte)(unsafe.Pointer(&in.addr[i]))
 	m.Namelen = uint32(unsafe.Sizeof(in.addr[i].RawSockaddrInet6))
-	m.Iov = &in.iov[i]
-	m.SetIovlen(1)
+	m.Iov = &in.iov[i][0]
+	m.SetIovlen(in.parts)
 	m.Control = &in.control[i][0]
-	m.SetControllen(controlSize)
+	m.SetControllen(receiveControlSize)
 }
 
 // receive reads a batch from a port and hands it to the port's receiver. A port
 // with more than a batch stays ready.
 func (in *inbox) receive(p *socketPort, now time.Time) {
+	if p.large {
+		in.use(2)
+	} else {
+		in.use(1)
+	}
 	n, errno := recvmmsg(p.fd, in.msg[:])
 	if errno != 0 || n <= 0 {
 		// Nothing there, or the error of a packet sent earlier, which the error queue
@@ -64,11 +103,15 @@ func (in *inbox) receive(p *socketPort, now time.Time) {
 		return
 	}
 	for i := range n {
-		in.take(p, i, now)
+		in.take(i, now)
 	}
 	p.receiver.Receive(now, in.packet[:n])
 	for i := range n {
-		if in.packet[i].Buf == nil {
+		switch b := in.packet[i].Buf; {
+		case b == nil:
+			in.refill(i)
+		case b.IsLong():
+			in.pool.Put(b)
 			in.refill(i)
 		}
 		in.ready(i)
@@ -76,61 +119,31 @@ func (in *inbox) receive(p *socketPort, now time.Time) {
 }
 
 // take turns what the kernel wrote into a packet.
-func (in *inbox) take(p *socketPort, i int, now time.Time) {
+func (in *inbox) take(i int, now time.Time) {
 	m, pk := &in.msg[i], &in.packet[i]
-	pk.Buf.Use(0, int(m.n))
+	if n := int(m.n); n <= pkt.MaxDatagram {
+		pk.Buf.Use(pkt.Headroom, n)
+	} else {
+		in.join(i, n)
+	}
 	pk.From = in.addr[i].get()
 	pk.Cut = m.Flags&unix.MSG_TRUNC != 0
-	pk.At = 0
-	in.readControl(p, i)
+	pk.At, pk.TOS, pk.TTL, pk.DontFragment = 0, 0, 0, false
+	readControl(in.control[i][:m.Controllen], pk)
 	if pk.At == 0 {
 		pk.At = now.UnixNano()
 	}
 }
 
-// readControl walks the control messages of a slot.
-func (in *inbox) readControl(p *socketPort, i int) {
-	size := uintptr(in.msg[i].Controllen)
-	for at := uintptr(0); at+unix.SizeofCmsghdr <= size; {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(&in.control[i][at]))
-		length := uintptr(h.Len)
-		if length < unix.SizeofCmsghdr || at+length > size {
-			return
-		}
-		if h.Level == unix.SOL_SOCKET {
-			in.readSocketControl(p, i, h.Type, in.control[i][at+uintptr(unix.CmsgLen(0)):at+length])
-		}
-		at += uintptr(unix.CmsgSpace(int(length) - unix.CmsgLen(0)))
-	}
-}
-
-func (in *inbox) readSocketControl(p *socketPort, i int, kind int32, data []byte) {
-	switch {
-	case kind == unix.SO_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
-		in.packet[i].At = (*unix.Timespec)(unsafe.Pointer(&data[0])).Nano()
-	case kind == unix.SO_RXQ_OVFL && len(data) >= 4:
-		dropped := *(*uint32)(unsafe.Pointer(&data[0]))
-		p.counters.Overflowed += uint64(dropped - p.overflow) // the kernel's count wraps
-		p.overflow = dropped
-	}
-}
-
-// drainErrors empties a socket's error queue, which holds the ICMP errors that
-// came back, and counts them. It stops after a while so that nobody's ICMP can
-// hold the worker; the rest makes the port ready again.
-func drainErrors(p *socketPort, m *mmsghdr) {
-	for range Batch {
-		*m = mmsghdr{}
-		_, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(p.fd),
-			uintptr(unsafe.Pointer(&m.Msghdr)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
-		if errno != 0 {
-			break
-		}
-		p.counters.Unreachable++
-	}
-	// An error that is pending without anything in the queue would keep the socket
-	// ready for ever; reading it clears it.
-	_, _ = unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+// join makes one long buffer of a slot's two parts.
+func (in *inbox) join(i, n int) {
+	short := in.packet[i].Buf
+	short.Use(pkt.Headroom, pkt.MaxDatagram)
+	long := pkt.Long(n)
+	copied := copy(long.Bytes(), short.Bytes())
+	copy(long.Bytes()[copied:], in.rest[i*restSize:])
+	in.pool.Put(short)
+	in.packet[i].Buf = long
 }
 
 func recvmmsg(fd int, msgs []mmsghdr) (int, unix.Errno) {

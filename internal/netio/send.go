@@ -24,17 +24,21 @@ type mmsghdr struct {
 // message structures point into the outbox itself and are filled in place, so
 // that sending needs no memory.
 type outbox struct {
-	pool *pkt.Pool
-	n    int
-	port [sendBatch]*socketPort
-	buf  [sendBatch]*pkt.Buf
-	addr [sendBatch]rawAddr
-	iov  [sendBatch]unix.Iovec
-	msg  [sendBatch]mmsghdr
+	pool    *pkt.Pool
+	n       int
+	port    [sendBatch]*socketPort
+	whole   [sendBatch]bool // not to be fragmented
+	buf     [sendBatch]*pkt.Buf
+	addr    [sendBatch]rawAddr
+	iov     [sendBatch]unix.Iovec
+	msg     [sendBatch]mmsghdr
+	control [sendBatch][sendControlSize]byte
+
+	refused refusals
 }
 
-// push takes over a buffer.
-func (o *outbox) push(p *socketPort, b *pkt.Buf, to netip.AddrPort) {
+// push takes over a buffer. pk says what its IP header should have.
+func (o *outbox) push(p *socketPort, b *pkt.Buf, pk *Packet, to netip.AddrPort) {
 	i := o.n
 	size := o.addr[i].set(to, p.v6)
 	data := b.Bytes()
@@ -43,26 +47,38 @@ func (o *outbox) push(p *socketPort, b *pkt.Buf, to netip.AddrPort) {
 		o.pool.Put(b)
 		return
 	}
-	o.port[i], o.buf[i] = p, b
+	o.port[i], o.buf[i], o.whole[i] = p, b, false
 	o.iov[i].Base = &data[0]
 	o.iov[i].SetLen(len(data))
-	o.msg[i] = mmsghdr{}
-	o.msg[i].Name = (*byte)(unsafe.Pointer(&o.addr[i]))
-	o.msg[i].Namelen = size
-	o.msg[i].Iov = &o.iov[i]
-	o.msg[i].SetIovlen(1)
+	m := &o.msg[i]
+	*m = mmsghdr{}
+	m.Name = (*byte)(unsafe.Pointer(&o.addr[i]))
+	m.Namelen = size
+	m.Iov = &o.iov[i]
+	m.SetIovlen(1)
+	if p.fields {
+		o.setFields(i, pk)
+	}
 	o.n++
 	if o.n == sendBatch {
 		o.flush()
 	}
 }
 
-// flush writes everything, one call for each run of packets of one socket, and
-// puts the buffers back.
+func (o *outbox) setFields(i int, pk *Packet) {
+	o.whole[i] = pk.DontFragment
+	if n := putFields(&o.control[i], o.port[i].v6, pk); n > 0 {
+		o.msg[i].Control = &o.control[i][0]
+		o.msg[i].SetControllen(n)
+	}
+}
+
+// flush writes everything, one call for each run of packets that one socket can
+// send alike, and puts the buffers back.
 func (o *outbox) flush() {
 	for first := 0; first < o.n; {
 		end := first + 1
-		for end < o.n && o.port[end] == o.port[first] {
+		for end < o.n && o.port[end] == o.port[first] && o.whole[end] == o.whole[first] {
 			end++
 		}
 		o.write(first, end)
@@ -81,9 +97,14 @@ func (o *outbox) flush() {
 //
 // An error may be one that the socket had pending from a packet sent before
 // (ICMP's, through IP_RECVERR), which the kernel reports instead of sending. That
-// clears it, so each packet gets a second try.
+// clears it, so each packet gets a second try. A packet that must not be fragmented
+// gets none when it is called too long: trying again would have its error queued
+// twice.
 func (o *outbox) write(first, end int) {
-	p := o.port[first]
+	p, whole := o.port[first], o.whole[first]
+	if p.whole != whole && !p.v6 {
+		p.setWhole(whole)
+	}
 	tried := -1
 	for first < end {
 		n, errno := sendmmsg(p.fd, o.msg[first:end])
@@ -91,12 +112,30 @@ func (o *outbox) write(first, end int) {
 		case errno == unix.EINTR:
 		case errno == 0 && n > 0:
 			first += n
+		case errno == unix.EMSGSIZE && whole:
+			o.refused.note(p, o.addr[first].get())
+			p.counters.Unsent++
+			first++
 		case pending(errno) && tried != first:
 			tried = first
 		default:
 			p.counters.Unsent++
 			first++
 		}
+	}
+}
+
+// setWhole has a socket's IPv4 packets go with the DF bit, or without it: for IPv4
+// the kernel has no control message for that, as it has for IPv6. It stays so until a packet wants the other: who doesn't want fragments mostly wants none
+// at all, and a socket that is left with the DF bit is told of routers that need
+// fragments.
+func (p *socketPort) setWhole(whole bool) {
+	mode := unix.IP_PMTUDISC_DONT
+	if whole {
+		mode = unix.IP_PMTUDISC_DO
+	}
+	if unix.SetsockoptInt(p.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode) == nil {
+		p.whole = whole
 	}
 }
 

@@ -39,7 +39,7 @@ type socketWorker struct {
 	epoll, event int           // descriptors; -1 while not running
 	ports        []*socketPort // by descriptor; nil where there is none
 	events       []unix.EpollEvent
-	errors       mmsghdr
+	errors       errorReader
 }
 
 func newSocketWorker() *socketWorker {
@@ -72,6 +72,9 @@ func (w *socketWorker) add(p *socketPort) error {
 		w.ports = append(w.ports, nil)
 	}
 	w.ports[p.fd] = p
+	if p.large {
+		w.in.enlarge()
+	}
 	if w.epoll < 0 {
 		return nil
 	}
@@ -80,7 +83,10 @@ func (w *socketWorker) add(p *socketPort) error {
 
 // remove stops polling a port. Closing its descriptor takes it out of the epoll
 // set; an event that was fetched already finds nothing here.
-func (w *socketWorker) remove(p *socketPort) { w.ports[p.fd] = nil }
+func (w *socketWorker) remove(p *socketPort) {
+	w.ports[p.fd] = nil
+	w.out.refused.forget(p)
+}
 
 func (w *socketWorker) poll(fd int) error {
 	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
@@ -175,9 +181,9 @@ func (w *socketWorker) serve(e *unix.EpollEvent, now time.Time) {
 		return
 	}
 	if e.Events&unix.EPOLLERR != 0 {
-		drainErrors(p, &w.errors)
+		w.drainErrors(p, now)
 	}
-	if e.Events&unix.EPOLLIN != 0 {
+	if e.Events&unix.EPOLLIN != 0 && !p.closed {
 		w.in.receive(p, now)
 	}
 }

@@ -97,7 +97,7 @@ func TestPlaneBridges(t *testing.T) {
 		synctest.Wait()
 		for s, sock := range []*netio.MemorySocket{l.pool, l.gateway} {
 			got := sock.Received()
-			if len(got) != 50 || got[0].From != b.Local(Side(s)) || got[0].DSCP != 46 {
+			if len(got) != 50 || got[0].From != b.Local(Side(s)) || got[0].DSCP() != 46 {
 				t.Errorf("%v peer received %d", Side(s), len(got))
 			}
 			if at, ok := b.Active(Side(s)); !ok || !at.Equal(last) {
@@ -131,8 +131,8 @@ func TestReportsOverTime(t *testing.T) {
 		for range int(2 * time.Minute / (10 * time.Millisecond)) {
 			time.Sleep(10 * time.Millisecond)
 			for _, d := range l.gatewayRTCP.Received() {
-				if d.DSCP != 46 {
-					t.Errorf("RTCP is marked %d", d.DSCP)
+				if d.DSCP() != 46 {
+					t.Errorf("RTCP is marked %d", d.DSCP())
 				}
 				times = append(times, d.At)
 				l.answer(d, b)

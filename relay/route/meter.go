@@ -100,12 +100,12 @@ func (m *Meter) admit(at int64, h header) {
 	end := &m.first
 	for ; *end != nil; end = &(*end).next {
 		n++
-		if oldest == nil || (*end).at < (*oldest).at {
+		if oldest == nil || (*end).heard < (*oldest).heard {
 			oldest = end
 		}
 	}
 	if n == maxStreams {
-		if at-(*oldest).at < idle {
+		if at-(*oldest).heard < idle {
 			return
 		}
 		gone := *oldest
