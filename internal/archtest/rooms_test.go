@@ -36,6 +36,7 @@ var rooms = map[string]room{
 	"relay/turn":   {may: []string{"./relay/auth", "./internal/wheel", "github.com/pion/stun/v3"}, pure: true},
 	"relay/auth":   {pure: true},
 	"relay/route":  {may: []string{"./internal/pkt"}, pure: true},
+	"relay/issue":  {may: []string{"./relay/auth", "./internal/...", prometheus}},
 	"relay/stream": {may: []string{"./relay/turn", "./internal/netio", "./internal/pkt", "./internal/wheel"}},
 
 	"mediation":        {may: []string{"./mediation/...", "./codec/...", "./qos/...", "./internal/...", prometheus, uuid}},
@@ -65,7 +66,7 @@ var rooms = map[string]room{
 	"internal/netio":    {may: []string{"golang.org/x/sys/unix", "golang.org/x/net", "./internal/pkt"}, sockets: true},
 	"internal/pkt":      {},
 	"internal/wheel":    {},
-	"internal/conf":     {may: []string{"./configs", "./mediation/number", "github.com/goccy/go-yaml"}},
+	"internal/conf":     {may: []string{"./configs", "./mediation/number", "./relay/auth", "github.com/goccy/go-yaml"}},
 	"internal/life":     {},
 	"internal/obs":      {may: []string{prometheus}, sockets: true},
 	"internal/archtest": {},

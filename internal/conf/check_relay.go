@@ -5,10 +5,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"causeway/relay/auth"
 )
 
 func (c checker) relay(r *Relay) {
-	if c.sound("relay.realm") && (r.Realm == "" || len(r.Realm) > 127 || strings.ContainsAny(r.Realm, "\"\\\r\n\x00")) {
+	if _, err := auth.NewCredentials(auth.Options{Realm: r.Realm}); c.sound("relay.realm") && (err != nil || len(r.Realm) > 127 || strings.ContainsAny(r.Realm, `"\`)) {
 		c.errorf("relay.realm", "is no realm; write 1 to 127 characters without quotes, the domain of the users as a rule") // RFC 8489 section 14.9
 	}
 	c.notEmpty("relay.listen", len(r.Listen))
@@ -37,15 +39,29 @@ func (c checker) relayUsers(r *Relay) {
 		path := join("relay.users", name)
 		switch {
 		case !c.sound(path):
-		case name == "" || len(name) > 508 || strings.ContainsAny(name, ":\r\n\x00"): // RFC 8489 section 14.3
-			c.errorf(path, "is no user name; write 1 to 508 characters without a colon")
+		case name == "" || len(name) > auth.MaxName || strings.Contains(name, ":"): // RFC 8489 section 14.3
+			c.errorf(path, "is no user name; write 1 to %d characters without a colon", auth.MaxName)
 		case password == "":
 			c.errorf(path, "has no password; give one or remove the user")
+		case c.sound("relay.realm"):
+			_, err := auth.NewCredentials(auth.Options{Realm: r.Realm, Users: map[string]string{name: password.Reveal()}})
+			if err != nil {
+				c.errorf(path, "cannot be used, since clients prepare names and passwords (RFC 8265): %v; choose another", err)
+			}
 		}
 	}
 	for i, secret := range r.RestSecrets {
 		if path := fmt.Sprintf("relay.rest_secrets[%d]", i); c.sound(path) && secret == "" {
 			c.errorf(path, "is empty, so everyone could make credentials; give the secret or remove it")
+		}
+	}
+	if c.sound("relay.realm", "relay.rest_secrets") {
+		o := auth.Options{Realm: r.Realm, RestSecrets: make([]string, len(r.RestSecrets))}
+		for i, secret := range r.RestSecrets {
+			o.RestSecrets[i] = secret.Reveal()
+		}
+		if _, err := auth.NewCredentials(o); err != nil {
+			c.errorf("relay.rest_secrets", "cannot be used: %v; keep the newest", err)
 		}
 	}
 }
