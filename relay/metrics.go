@@ -108,7 +108,7 @@ func (t *traffic) add(o traffic) {
 }
 
 func (r *Relay) collectProtocol(ch chan<- prometheus.Metric, f *figures) {
-	gauge(ch, descAllocations, float64(r.quota.Len()))
+	gauge(ch, descAllocations, float64(r.quota.Allocations()))
 	gauge(ch, descLimit, float64(r.cfg.Limits.Allocations))
 	gauge(ch, descUsers, float64(r.quota.Users()))
 	for _, m := range turn.Methods() {

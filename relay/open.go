@@ -27,7 +27,7 @@ func (w *worker) open(now time.Time, a turn.Action) {
 	case a.Ports.Reserved:
 		opened = w.openReserved(s, a)
 	case a.Ports.TCP:
-		opened = w.openTCP(now, s, a.Ports)
+		opened = w.openTCP(now, s, a)
 	default:
 		opened = w.openUDP(now, s, a)
 	}
@@ -156,6 +156,7 @@ func (w *worker) close(now time.Time, s *session) {
 		s.claimed = nil
 	}
 	s.closeTCP(now)
+	s.lease.Return()
 }
 
 // closeEnd gives one relayed address back.

@@ -291,7 +291,7 @@ func (r *Relay) Ready() error {
 	if r.stopped.Load() {
 		return errors.New("stopped")
 	}
-	if r.quota.Full() {
+	if r.quota.Allocations() >= r.cfg.Limits.Allocations {
 		return fmt.Errorf("all %d allocations are in use", r.cfg.Limits.Allocations)
 	}
 	now := r.now()

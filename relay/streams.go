@@ -39,7 +39,7 @@ func newStreams(r *Relay) (*streams, error) {
 	limits := r.cfg.Limits
 	s := &streams{
 		relay: r, gate: stream.NewGate(limits.TCPClients, limits.TCPClientsPerPrefix),
-		connections: stream.NewConnections(stream.ConnectionOptions{Pending: limits.PendingConnections}),
+		connections: stream.NewConnections(stream.DataLimits{Pending: limits.PendingConnections}, r.log),
 	}
 	if t := r.cfg.TLS; t.Certificate != "" {
 		var err error
@@ -57,7 +57,7 @@ func newStreams(r *Relay) (*streams, error) {
 			continue
 		}
 		listener, err := stream.Listen(stream.Options{
-			Network: l.Network, Local: l.Addr, Certificate: s.certificate, Gate: s.gate, Log: r.log,
+			Network: stream.Network(l.Network), Local: l.Addr, Certificate: s.certificate, Gate: s.gate, Log: r.log,
 		}, streamHandler{s, uint8(i)})
 		if err != nil {
 			s.close()
@@ -76,9 +76,8 @@ func (s *streams) run(ctx context.Context) error {
 	for i, l := range s.listeners {
 		wg.Go(func() { errs[i] = l.Run(ctx) })
 	}
-	<-ctx.Done()
+	errs = append(errs, s.connections.Run(ctx))
 	wg.Wait()
-	s.connections.Close()
 	return errors.Join(errs...)
 }
 
@@ -87,7 +86,6 @@ func (s *streams) close() {
 	for _, l := range s.listeners {
 		l.Close()
 	}
-	s.connections.Close()
 }
 
 // streamHandler is what a listener tells of its connections.

@@ -113,7 +113,7 @@ func (m *Machine) connectionBind(r *request) {
 	}
 	m.bind, m.bindID = *r, m.msg.ID
 	m.act(Action{
-		Kind: Attach, To: r.source, Connection: binary.BigEndian.Uint32(value), User: r.identity.Name,
+		Kind: Attach, To: r.source, Connection: binary.BigEndian.Uint32(value), User: r.identity.User,
 	})
 }
 
