@@ -1,0 +1,232 @@
+package stream
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"causeway/internal/pkt"
+)
+
+const (
+	// queuedDatagrams is how many datagrams of one client wait for decryption.
+	queuedDatagrams = 16
+	// handshakeBytes is how much of a client's handshake is read, in bytes. One without a client certificate needs about
+	// a kilobyte, and a few retransmissions more.
+	handshakeBytes = 32 << 10
+)
+
+// association is one DTLS client's share of the listener's socket, and what [dtls] takes for a socket. It lets through
+// only what that client may make the library keep.
+type association struct {
+	set    *datagrams
+	client netip.AddrPort
+	conn   *Conn
+
+	// Guarded by the set's mu.
+	shaking  bool          // the handshake is under way and counted
+	unproven *list.Element // while it is, and the cookie has not come back
+
+	mu     sync.Mutex
+	filter recordFilter // guarded by mu
+	proven atomic.Bool  // the cookie has come back
+
+	queue   chan *pkt.Buf
+	reading readDeadline
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func newAssociation(d *datagrams, client netip.AddrPort) *association {
+	a := &association{
+		set: d, client: client, shaking: true,
+		queue:  make(chan *pkt.Buf, queuedDatagrams),
+		closed: make(chan struct{}),
+	}
+	a.reading.init()
+	return a
+}
+
+// receive takes one datagram from the client.
+func (a *association) receive(b []byte) (Drop, bool) {
+	a.mu.Lock()
+	drop, ok := a.filter.pass(b)
+	proven, exhausted := a.filter.proven, a.filter.handshake > handshakeBytes
+	a.mu.Unlock()
+	if exhausted {
+		a.conn.stop(HandshakeFailed)
+		return 0, true
+	}
+	if !ok {
+		return drop, false
+	}
+	if proven && a.proven.CompareAndSwap(false, true) {
+		a.set.prove(a)
+	}
+	buf := hold(b)
+	select {
+	case a.queue <- buf:
+		return 0, true
+	default:
+		recycle(buf)
+		return InboundFull, false
+	}
+}
+
+// serve handshakes and reads messages until the end.
+func (a *association) serve(c *Conn) Reason {
+	limits := &c.listener.limits
+	defer a.set.forget(a)
+	conn, err := dtls.ServerWithOptions(a, net.UDPAddrFromAddrPort(a.client),
+		dtls.WithGetCertificate(c.listener.dtlsCertificate),
+		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
+		dtls.WithSupportedProtocols(applicationProtocols...))
+	if err != nil {
+		return HandshakeFailed
+	}
+	c.socket = conn
+	reachable := time.AfterFunc(limits.FirstByte, func() {
+		if !a.proven.Load() {
+			c.stop(NoFirstByte)
+		}
+	})
+	defer reachable.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), limits.Handshake)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			return HandshakeTimeout
+		}
+		return HandshakeFailed
+	}
+	a.mu.Lock()
+	a.filter.established = true
+	a.mu.Unlock()
+	a.set.settled(a)
+	return c.readDatagrams()
+}
+
+// readDatagrams reads the messages of a DTLS client: each is one datagram (RFC 8656 section 3.1, RFC 7350 section 3).
+func (c *Conn) readDatagrams() Reason {
+	buf := make([]byte, maxRecordDatagram)
+	late := NoFirstFrame
+	c.due(time.Now().Add(c.listener.limits.FirstFrame))
+	for {
+		n, err := c.socket.Read(buf)
+		if err != nil {
+			return readFailure(err, late)
+		}
+		if n > c.longest() {
+			return FrameTooLong
+		}
+		c.wakeUp()
+		if r := c.deliver(hold(buf[:n]), time.Now()); r != none {
+			return r
+		}
+		late = IdleTimeout
+		c.rest()
+	}
+}
+
+// ReadFrom implements net.PacketConn.
+func (a *association) ReadFrom(b []byte) (int, net.Addr, error) {
+	select {
+	case <-a.closed:
+		return 0, nil, net.ErrClosed
+	default:
+	}
+	select {
+	case buf := <-a.queue:
+		n := copy(b, buf.Bytes())
+		recycle(buf)
+		return n, net.UDPAddrFromAddrPort(a.client), nil
+	case <-a.reading.passed():
+		return 0, nil, os.ErrDeadlineExceeded
+	case <-a.closed:
+		return 0, nil, net.ErrClosed
+	}
+}
+
+// WriteTo implements net.PacketConn. It doesn't block.
+func (a *association) WriteTo(b []byte, _ net.Addr) (int, error) {
+	select {
+	case <-a.closed:
+		return 0, net.ErrClosed
+	default:
+	}
+	if !a.proven.Load() {
+		a.mu.Lock()
+		a.filter.sent(b)
+		a.mu.Unlock()
+	}
+	a.set.send(a.client, b)
+	return len(b), nil
+}
+
+// Close implements net.PacketConn.
+func (a *association) Close() error {
+	a.once.Do(func() { close(a.closed) })
+	return nil
+}
+
+// LocalAddr implements net.PacketConn.
+func (a *association) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(a.set.listener.local) }
+
+// SetDeadline implements net.PacketConn.
+func (a *association) SetDeadline(t time.Time) error { return a.SetReadDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn.
+func (a *association) SetReadDeadline(t time.Time) error {
+	a.reading.set(t)
+	return nil
+}
+
+// SetWriteDeadline implements net.PacketConn. Writing never waits.
+func (a *association) SetWriteDeadline(time.Time) error { return nil }
+
+// readDeadline is a time that readers can wait for and that can be moved while they do.
+type readDeadline struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	over  chan struct{} // guarded by mu; closed when the time has come
+}
+
+func (d *readDeadline) init() { d.over = make(chan struct{}) }
+
+// passed returns a channel that is closed when the deadline has passed.
+func (d *readDeadline) passed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.over
+}
+
+// set moves the deadline; the zero time takes it away.
+func (d *readDeadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil && !d.timer.Stop() {
+		<-d.over // its function is about to close it
+	}
+	d.timer = nil
+	select {
+	case <-d.over:
+		d.over = make(chan struct{})
+	default:
+	}
+	if t.IsZero() {
+		return
+	}
+	over := d.over
+	if wait := time.Until(t); wait > 0 {
+		d.timer = time.AfterFunc(wait, func() { close(over) })
+	} else {
+		close(over)
+	}
+}
