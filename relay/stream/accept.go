@@ -16,29 +16,34 @@ type Offer func(id uint32, peer netip.AddrPort) bool
 
 // relayedListener accepts peers on one relayed address.
 type relayedListener struct {
-	allocation *Allocation
+	allocation *allocation
 	local      netip.AddrPort
 	socket     *net.TCPListener
 	offer      Offer
 	cancel     context.CancelFunc
 }
 
-// Listen accepts peers on a relayed transport address until the allocation is closed. The error wraps the system's, such
-// as syscall.EADDRINUSE, or is [ErrClosed].
-func (a *Allocation) Listen(local netip.AddrPort, offer Offer) error {
+// Listen accepts peers on a relayed transport address for an allocation, until [Connections.Close]. The error wraps the
+// system's, such as syscall.EADDRINUSE, or is [ErrClosed].
+func (t *Connections) Listen(o Owner, local netip.AddrPort, offer Offer) error {
 	socket, err := netio.ListenStream(local)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &relayedListener{allocation: a, local: local, socket: socket, offer: offer, cancel: cancel}
-	t := a.table
+	l := &relayedListener{local: local, socket: socket, offer: offer, cancel: cancel}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a.closed {
+	if t.ended {
 		l.stop()
 		return ErrClosed
 	}
+	a := t.allocations[o.ID]
+	if a == nil {
+		a = &allocation{owner: o, table: t, conns: make(map[netip.AddrPort]*peerConn)}
+		t.allocations[o.ID] = a
+	}
+	l.allocation = a
 	a.listeners = append(a.listeners, l)
 	t.running.Go(func() {
 		// It ends when stop closes the socket, which is no error.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -64,8 +63,9 @@ var (
 	ErrClosed = errors.New("allocation closed")
 )
 
-// Owner says whose peer connections they are.
+// Owner is the allocation that peer connections belong to.
 type Owner struct {
+	ID   turn.ID
 	User string // who may claim them
 	// Pace is told how many bytes were just moved, either way, and returns how long the direction that moved them has to
 	// pause. It is called from several goroutines. nil: no pauses.
@@ -83,15 +83,15 @@ type Connections struct {
 	tally  dataTally
 
 	mu          sync.Mutex
-	claims      map[uint32]*peerConn     // guarded by mu; those that wait, by their ids
-	allocations map[*Allocation]struct{} // guarded by mu; those that are not closed
-	pending     int                      // guarded by mu; on their way or waiting, in all
-	ended       bool                     // guarded by mu
-	running     sync.WaitGroup           // dials, listeners, timers
+	claims      map[uint32]*peerConn    // guarded by mu; those that wait, by their ids
+	allocations map[turn.ID]*allocation // guarded by mu; those that listen, until they are closed
+	pending     int                     // guarded by mu; on their way or waiting, in all
+	ended       bool                    // guarded by mu
+	running     sync.WaitGroup          // dials, listeners, timers
 }
 
-// Allocation is what one TCP allocation has of peer connections. All methods are safe for concurrent use.
-type Allocation struct {
+// allocation is what one TCP allocation has.
+type allocation struct {
 	owner   Owner
 	table   *Connections
 	traffic traffic
@@ -112,7 +112,7 @@ func NewConnections(limits DataLimits, log *slog.Logger) *Connections {
 		limits:      limits.withDefaults(),
 		log:         log,
 		claims:      make(map[uint32]*peerConn),
-		allocations: make(map[*Allocation]struct{}),
+		allocations: make(map[turn.ID]*allocation),
 	}
 }
 
@@ -122,29 +122,16 @@ func (t *Connections) Run(ctx context.Context) error {
 	<-ctx.Done()
 	t.mu.Lock()
 	t.ended = true
-	for a := range t.allocations {
-		a.closeIf(func(netip.AddrPort) bool { return true })
-		a.closed = true
+	for _, a := range t.allocations {
+		a.closeAll()
 	}
-	clear(t.allocations)
 	t.mu.Unlock()
 	t.running.Wait()
 	return nil
 }
 
-// Open begins an allocation, which is to be closed when it ends.
-func (t *Connections) Open(o Owner) *Allocation {
-	a := &Allocation{owner: o, table: t, conns: make(map[netip.AddrPort]*peerConn)}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a.closed = t.ended; !a.closed {
-		t.allocations[a] = struct{}{}
-	}
-	return a
-}
-
 // reserve makes room for a peer connection, or says why there is none. The table's mu is held.
-func (a *Allocation) reserve(local, peer netip.AddrPort) (*peerConn, error) {
+func (a *allocation) reserve(local, peer netip.AddrPort) (*peerConn, error) {
 	t := a.table
 	switch {
 	case a.closed:
@@ -162,21 +149,20 @@ func (a *Allocation) reserve(local, peer netip.AddrPort) (*peerConn, error) {
 	return p, nil
 }
 
-// Dial connects from a relayed address to a peer, and calls done once, on a goroutine of its own. id is what a client
-// claims the connection with.
+// Dial connects from a relayed address that [Connections.Listen] was called for to a peer, and calls done once, on a
+// goroutine of its own. id is what a client claims the connection with.
 //
 // The error is [turn.ErrConnectionExists] if the allocation has a connection to this peer, whatever its state (446),
 // [turn.ErrCapacity] if a bound of [DataLimits] is reached (508), [ErrClosed], and anything else that connecting
 // failed for or took too long for (447).
-func (a *Allocation) Dial(local, peer netip.AddrPort, done func(id uint32, err error)) {
-	t := a.table
+func (t *Connections) Dial(o Owner, local, peer netip.AddrPort, done func(id uint32, err error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p, err := a.reserve(local, peer)
 	if t.ended {
-		go done(0, err) // Run may have stopped waiting already
+		go done(0, ErrClosed) // Run may have stopped waiting already
 		return
 	}
+	p, err := t.reserve(o.ID, local, peer)
 	if err != nil {
 		t.running.Go(func() { done(0, err) })
 		return
@@ -187,6 +173,15 @@ func (a *Allocation) Dial(local, peer netip.AddrPort, done func(id uint32, err e
 		defer cancel()
 		done(t.dial(ctx, p))
 	})
+}
+
+// reserve makes room for a peer connection of an allocation. t.mu is held.
+func (t *Connections) reserve(id turn.ID, local, peer netip.AddrPort) (*peerConn, error) {
+	a := t.allocations[id]
+	if a == nil {
+		return nil, ErrClosed
+	}
+	return a.reserve(local, peer)
 }
 
 // dial connects and makes the connection wait for its client.
@@ -296,40 +291,35 @@ func (t *Connections) remove(p *peerConn) {
 	}
 }
 
-// Close closes everything that belongs to the allocation: its listeners, its peer connections and the client connections
+// Close closes everything that belongs to an allocation: its listeners, its peer connections and the client connections
 // that are joined to them (RFC 6062 section 5.5). What is under way reports [ErrClosed], now and later.
-func (a *Allocation) Close() {
-	t := a.table
+func (t *Connections) Close(id turn.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a.closeIf(func(netip.AddrPort) bool { return true })
-	a.closed = true
-	delete(t.allocations, a)
-}
-
-// CloseAddress closes everything that belongs to one relayed address of the allocation.
-func (a *Allocation) CloseAddress(local netip.AddrPort) {
-	a.table.mu.Lock()
-	defer a.table.mu.Unlock()
-	a.closeIf(func(l netip.AddrPort) bool { return l == local })
-}
-
-// closeIf closes what belongs to the relayed addresses that end. The table's mu is held.
-func (a *Allocation) closeIf(ends func(local netip.AddrPort) bool) {
-	a.listeners = slices.DeleteFunc(a.listeners, func(l *relayedListener) bool {
-		if ends(l.local) {
-			l.stop()
-			return true
-		}
-		return false
-	})
-	for _, p := range a.conns {
-		if ends(p.local) {
-			a.table.remove(p)
-		}
+	if a := t.allocations[id]; a != nil {
+		a.closeAll()
 	}
 }
 
-// Traffic returns how many bytes the allocation's data connections have moved from client to peer and from peer to
-// client.
-func (a *Allocation) Traffic() (up, down uint64) { return a.traffic.up.Load(), a.traffic.down.Load() }
+// closeAll closes what the allocation has and takes it out of the table, whose mu is held.
+func (a *allocation) closeAll() {
+	a.closed = true
+	delete(a.table.allocations, a.owner.ID)
+	for _, l := range a.listeners {
+		l.stop()
+	}
+	for _, p := range a.conns {
+		a.table.remove(p)
+	}
+}
+
+// Traffic returns how many bytes the data connections of an allocation have moved from client to peer and from peer to
+// client, until it is closed.
+func (t *Connections) Traffic(id turn.ID) (up, down uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a := t.allocations[id]; a != nil {
+		return a.traffic.up.Load(), a.traffic.down.Load()
+	}
+	return 0, 0
+}

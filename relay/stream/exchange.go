@@ -25,7 +25,7 @@ const (
 
 // peerConn is one connection between a relayed address and a peer.
 type peerConn struct {
-	allocation  *Allocation
+	allocation  *allocation
 	local, peer netip.AddrPort
 	closing     chan struct{} // closed with the connection
 

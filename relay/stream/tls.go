@@ -29,7 +29,9 @@ func tlsConfig(cert *Certificate) *tls.Config {
 }
 
 // dtlsCertificate is what a DTLS listener shows.
-func (l *Listener) dtlsCertificate(*dtls.ClientHelloInfo) (*tls.Certificate, error) { return l.cert.Get(), nil }
+func (l *Listener) dtlsCertificate(*dtls.ClientHelloInfo) (*tls.Certificate, error) {
+	return l.cert.Get(), nil
+}
 
 // startTLS makes a TLS connection of a TCP connection of which head was read.
 func (c *Conn) startTLS(head []byte) Reason {
