@@ -1,0 +1,33 @@
+package rig
+
+import (
+	"os"
+	"sync/atomic"
+	"testing"
+)
+
+// Ports that no other test of this run was given, below the ephemeral range and none of causeway's own. A run begins
+// where its pid says, so that two runs on one machine seldom meet.
+const firstPort, lastPort, portsPerRun = 12000, 19999, 2000
+
+var (
+	portBase = firstPort + os.Getpid()%((lastPort+1-firstPort)/portsPerRun)*portsPerRun
+	nextPort atomic.Int32
+)
+
+// Port hands out one port, which is even.
+func Port(t *testing.T) int {
+	t.Helper()
+	return Ports(t, 1)
+}
+
+// Ports hands out n ports in a row and returns the first, which is even.
+func Ports(t *testing.T, n int) int {
+	t.Helper()
+	n += n % 2
+	p := portBase + int(nextPort.Add(int32(n))) - n
+	if p+n > portBase+portsPerRun {
+		t.Fatal("the tests have used up their ports")
+	}
+	return p
+}

@@ -1,0 +1,64 @@
+package turn
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"causeway/test/rig"
+)
+
+// What all tests use, made once.
+var (
+	binaries rig.Binaries
+	certs    rig.PKI
+	dice     string // the library that keeps uclient to the channel numbers of RFC 8656; see dice.c
+	diceErr  error
+)
+
+// Control run; see the package's comment.
+var coturnUnderTest = os.Getenv("TURN_UNDER_TEST") == "coturn"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == visitorCommand {
+		os.Exit(visit(os.Args[2:]))
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	flag.Parse()
+	waitTogether()
+	dir, err := os.MkdirTemp("", "causeway-turn-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "turn:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if !coturnUnderTest {
+		if binaries, err = rig.Build(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "turn: build causeway:", err)
+			return 1
+		}
+	}
+	if certs, err = rig.NewPKI(filepath.Join(dir, "tls"), "127.0.0.1", "::1"); err != nil {
+		fmt.Fprintln(os.Stderr, "turn: make certificates:", err)
+		return 1
+	}
+	dice, diceErr = loadDice(dir)
+	return m.Run()
+}
+
+// waitTogether lets more tests run side by side than there are cores, unless -parallel was given: the clients spend
+// nearly all of their time waiting, uclient for up to sixteen seconds a run.
+func waitTogether() {
+	const sideBySide = 16
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(sideBySide))
+	}
+}

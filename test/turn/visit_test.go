@@ -1,0 +1,5 @@
+package turn
+
+const visitorCommand = "visit"
+
+func visit([]string) int { return 0 }
