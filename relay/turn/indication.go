@@ -34,9 +34,9 @@ const knownToSend uint64 = 1<<AttrXORPeerAddress | 1<<AttrData | 1<<AttrDontFrag
 // IsSend reports whether a STUN message is a Send indication, for [ParseSend].
 func IsSend(b []byte) bool { return len(b) >= 2 && binary.BigEndian.Uint16(b) == typeSend }
 
-// ParseSend reads a whole Send indication (RFC 8656 section 11.2): where its data goes, the data, which lies in b, and
-// whether it must not be fragmented. It is what Message would say, without the index that one datum per packet doesn't
-// pay for.
+// ParseSend reads a whole Send indication (RFC 8656 section 11.2): where its data goes, the data, and whether it must not
+// be fragmented. The data lies in b and has b's end as its capacity's, so that it begins at cap(b)-cap(data). It is what
+// Message would say, without the index that does not pay for messages of which two attributes are read.
 //
 // An indication has no integrity to check; the errors beside those of [Message.Parse] are [ErrNotSend],
 // [ErrNoAttribute], [ErrBadAttribute] and [ErrUnknownAttribute]. None of them is answered.
