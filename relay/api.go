@@ -49,7 +49,7 @@ type RTP struct {
 	SSRC        string   `json:"ssrc"`
 	PayloadType uint8    `json:"payload_type"`
 	Packets     uint64   `json:"packets"`
-	Lost        int64    `json:"lost"`
+	Lost        uint64   `json:"lost"`
 	JitterMS    *float64 `json:"jitter_ms"`
 	ClockRate   *int     `json:"clock_rate"`
 }

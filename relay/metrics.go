@@ -33,7 +33,10 @@ var (
 	descClients     = desc("stream_clients", "Connections of stream clients now.")
 	descEnded       = desc("stream_ended_total", "Connections of stream clients that ended, by reason.", "listener", "reason")
 	descLost        = desc("stream_dropped_total", "Frames to or from stream clients that were dropped, by reason.", "listener", "reason")
-	descPending     = desc("connections_pending", "Peer connections of TCP allocations that wait for their client.")
+	descPending     = desc("connections_pending", "Peer connections of TCP allocations on their way, or waiting for their client.")
+	descActive      = desc("connections_active", "Peer connections of TCP allocations that are joined with a client's.")
+	descPeers       = desc("connections_total", "Peer connections of TCP allocations, by what became of them.", "outcome")
+	descPeerBytes   = desc("connection_bytes_total", "Bytes that data connections moved, by direction.", "direction")
 )
 
 // peerListener is the label of what came in by relay ports.
@@ -167,7 +170,17 @@ func (r *Relay) collectPorts(ch chan<- prometheus.Metric) {
 
 func (s *streams) collect(ch chan<- prometheus.Metric) {
 	gauge(ch, descClients, float64(s.gate.Open()))
-	gauge(ch, descPending, float64(s.connections.Pending()))
+	c := s.connections.Counters()
+	gauge(ch, descPending, float64(c.Pending))
+	gauge(ch, descActive, float64(c.Active))
+	for outcome, n := range map[string]uint64{
+		"dialed": c.Dialed, "dial_failed": c.DialFailed, "accepted": c.Accepted, "forbidden": c.Forbidden,
+		"refused": c.Refused, "unclaimed": c.Unclaimed, "bound": c.Bound, "idle": c.Idle, "accept_failed": c.AcceptErrors,
+	} {
+		counter(ch, descPeers, n, outcome)
+	}
+	counter(ch, descPeerBytes, c.BytesUp, "to_peer")
+	counter(ch, descPeerBytes, c.BytesDown, "to_client")
 	for i, l := range s.listeners {
 		name, counters := s.names[i].String(), l.Counters()
 		counters.Each(

@@ -122,7 +122,7 @@ func (r *Relay) machineConfig(c Config) (turn.Config, error) {
 		Realm: c.Relay.Realm, Credentials: credentials, Quota: r.quota, Policy: r.policy,
 		Advertise: r.aliases, DefaultLifetime: c.Relay.Lifetime.Default, MaxLifetime: c.Relay.Lifetime.Max,
 		MaxPermissions: limits.Permissions, MaxChannels: limits.Channels, StrictExpiry: c.Relay.StrictExpiry,
-		Mobility: c.Relay.Mobility, Alternates: c.Relay.AlternateServers, Random: r.random,
+		Mobility: c.Relay.Mobility, LegacyChannels: c.Relay.LegacyChannels, Alternates: c.Relay.AlternateServers, Random: r.random,
 	}
 	for f := range r.addresses {
 		m.Families[f] = r.addresses[f].IsValid()

@@ -12,9 +12,11 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/internal/life"
+	"causeway/internal/netio"
 	"causeway/internal/obs"
 	"causeway/mediation"
 	"causeway/qos/store"
+	"causeway/relay"
 )
 
 // labStateDir is where the lab keeps its certificates and records.
@@ -82,7 +84,9 @@ func newNode(cfg *conf.Config, log *slog.Logger) (*node, error) {
 	n.admin.Registry().MustRegister(spoolMetrics{n.spool})
 	n.group.Add("spool", n.spool.Run)
 	if cfg.Relay != nil {
-		log.Warn("the relay section is checked but not served: this build has no relay role yet")
+		if err := n.addRelay(cfg); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Mediation == nil {
 		return n, nil
@@ -99,4 +103,20 @@ func newNode(cfg *conf.Config, log *slog.Logger) (*node, error) {
 	n.group.Add("media", server.RunMedia)
 	n.group.Add("mediation", server.Run)
 	return n, nil
+}
+
+// addRelay adds the A/V Edge role.
+func (n *node) addRelay(cfg *conf.Config) error {
+	edge, err := relay.New(relay.Config{
+		Relay: cfg.Relay, Engine: netio.Sockets(), Log: n.log.With("role", "relay"),
+	})
+	if err != nil {
+		return err
+	}
+	n.admin.Registry().MustRegister(edge)
+	n.admin.Handle("/api/v1/allocations", http.HandlerFunc(edge.ServeAllocations))
+	n.admin.Handle("/api/v1/allocations/", http.HandlerFunc(edge.ServeAllocations))
+	n.admin.Ready("relay", edge.Ready)
+	n.group.Add("relay", edge.Run)
+	return nil
 }

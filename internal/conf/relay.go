@@ -32,6 +32,8 @@ type Relay struct {
 	Lifetime      RelayLifetime `yaml:"lifetime"`
 	Mobility      bool          `yaml:"mobility" default:"true"`       // RFC 8016
 	StrictExpiry  bool          `yaml:"strict_expiry" default:"false"` // an allocation ends with its credential
+	// LegacyChannels allows channel numbers up to 0x7FFF, as RFC 5766 had them, instead of RFC 8656's 0x4FFF.
+	LegacyChannels bool `yaml:"legacy_channels" default:"false"`
 	// AlternateServers are told with 300 to clients that this relay has no room for (RFC 8489 section 10).
 	AlternateServers []netip.AddrPort `yaml:"alternate_servers"`
 

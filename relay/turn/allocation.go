@@ -16,10 +16,12 @@ const (
 	reservationHold    = 30 * time.Second  // RFC 8656 section 7.2: at least 30 s
 )
 
-// Channel numbers that a client may bind (RFC 8656 section 12).
+// Channel numbers that a client may bind.
 const (
 	MinChannel = 0x4000
-	MaxChannel = 0x4FFF
+	MaxChannel = 0x4FFF // RFC 8656 section 12
+	// MaxLegacyChannel is RFC 5766 section 11's, for Config.LegacyChannels.
+	MaxLegacyChannel = 0x7FFF
 )
 
 // never is a deadline that does not come.

@@ -173,6 +173,7 @@ type Config struct {
 	MaxChannels     int           // of one allocation
 	StrictExpiry    bool          // an allocation ends with the credential that it was made with
 	Mobility        bool          // RFC 8016
+	LegacyChannels  bool          // channel numbers up to 0x7FFF, as RFC 5766 had them
 	TicketKey       [32]byte      // authenticates mobility tickets; the same for all workers
 	Alternates      []netip.AddrPort
 	Random          io.Reader // cryptographically secure

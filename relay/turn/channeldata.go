@@ -41,8 +41,9 @@ func Classify(b []byte) Kind {
 	}
 }
 
-// isChannel reports whether a first byte is that of a channel number: 0x4000-0x4FFF (RFC 8656 section 12).
-func isChannel(first byte) bool { return first&0xF0 == 0x40 }
+// isChannel reports whether a first byte is that of a channel number. It takes the whole range of RFC 5766, 0x4000 to
+// 0x7FFF, so that a stream's frames keep their lengths; which numbers can be bound is the machine's to say.
+func isChannel(first byte) bool { return first&0xC0 == 0x40 }
 
 // ParseChannelData takes ChannelData apart; stream says whether it came as a frame of a byte stream. The data lies in b.
 //

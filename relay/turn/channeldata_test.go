@@ -30,8 +30,9 @@ func TestParseChannelData(t *testing.T) {
 		{"longest length, some data", "\x40\x01\xFF\xFFabcdefgh", ErrTruncated, ErrTruncated, 0, ""},
 		{"half a header", "\x40\x01\x00", ErrTruncated, ErrTruncated, 0, ""},
 		{"nothing", "", ErrTruncated, ErrTruncated, 0, ""},
-		{"reserved channel", "\x50\x00\x00\x00", ErrNotChannelData, ErrNotChannelData, 0, ""},
-		{"channel of RFC 5766", "\x7F\xFE\x00\x00", ErrNotChannelData, ErrNotChannelData, 0, ""},
+		{"channel of RFC 5766", "\x50\x00\x00\x00", nil, nil, 0x5000, ""},
+		{"last channel of RFC 5766", "\x7F\xFF\x00\x00", nil, nil, 0x7FFF, ""},
+		{"above channels", "\x80\x00\x00\x00", ErrNotChannelData, ErrNotChannelData, 0, ""},
 		{"below channels", "\x3F\xFF\x00\x00", ErrNotChannelData, ErrNotChannelData, 0, ""},
 		{"RTP", "\x80\x00\x00\x00", ErrNotChannelData, ErrNotChannelData, 0, ""},
 	} {
@@ -91,9 +92,9 @@ func TestFrameSize(t *testing.T) {
 		{"channel with padding", "\x4F\xFF\x00\x01", 8, nil},
 		{"channel without", "\x40\x00\x00\x04", 8, nil},
 		{"longest channel", "\x40\x00\xFF\xFF", 65540, nil},
-		{"reserved channel", "\x50\x00\x00\x00", 0, ErrNotFrame},
+		{"channel of RFC 5766", "\x50\x00\x00\x00", 4, nil},
 		{"TLS", "\x16\x03\x01\x02", 20 + 0x0102, ErrNotFrame},
-		{"HTTP POST", "POST", 0, ErrNotFrame},
+		{"HTTP POST, by chance a channel", "POST", 0x5354 + 4, nil},
 		{"HTTP GET, by chance a channel", "GET ", 0x5420 + 4, nil},
 		{"RTP", "\x80\x00\x00\x00", 0, ErrNotFrame},
 	} {

@@ -102,15 +102,19 @@ func (m *Machine) channelBind(r *request) {
 	m.send(r)
 }
 
-// channelNumber reads CHANNEL-NUMBER, within the range of RFC 8656; the upper half of RFC 5766's is multiplexed with
-// other protocols (RFC 7983).
+// channelNumber reads CHANNEL-NUMBER, within the range of RFC 8656; what RFC 5766 allows above it is other protocols'
+// where several share a port (RFC 7983).
 func (m *Machine) channelNumber() (uint16, bool) {
 	value, ok := m.msg.Get(AttrChannelNumber)
 	if !ok || len(value) != 4 {
 		return 0, false
 	}
 	number := binary.BigEndian.Uint16(value)
-	return number, number >= MinChannel && number <= MaxChannel
+	last := uint16(MaxChannel)
+	if m.cfg.LegacyChannels {
+		last = MaxLegacyChannel
+	}
+	return number, number >= MinChannel && number <= last
 }
 
 // mayBind returns the error code that refuses a channel, or 0.
