@@ -47,17 +47,23 @@ func (l limit) worth(ns int64) int64 {
 	return int64(min(q, math.MaxInt64))
 }
 
+// clockSlack is how far the callers' clocks may be apart: each worker reads its own, once a batch.
+const clockSlack = int64(time.Second)
+
 // take takes want tokens, or as many as there are if those are at least need, or none; it returns how many.
 func (l limit) take(bucket *atomic.Int64, now, need, want int64) int64 {
 	for {
 		was := bucket.Load()
-		// Later than a whole bucket from now means that the clock was set back: the bucket is empty, not in debt.
-		full := min(max(was, now), now+l.depth)
-		n := min(l.worth(now+l.depth-full), want)
-		if n < need {
-			if was > now+l.depth && !bucket.CompareAndSwap(was, full) {
+		full := max(was, now)
+		if full-now > l.depth+clockSlack {
+			// The clock was set back. The bucket is empty, but it must not stay so until that time comes again.
+			if !bucket.CompareAndSwap(was, now+l.depth) {
 				continue
 			}
+			return 0
+		}
+		n := min(l.worth(max(now+l.depth-full, 0)), want)
+		if n < need {
 			return 0
 		}
 		if bucket.CompareAndSwap(was, full+l.cost(n)) {
