@@ -11,7 +11,7 @@ import (
 )
 
 // tlsHandshakeRecord is the first byte of a TLS connection: a record of the handshake (RFC 8446 section 5.1). STUN
-// begins with 0 to 3 and ChannelData with 64 to 79 (RFC 7983 section 7), so that one byte tells them apart.
+// begins with 0 to 3 and ChannelData with 64 to 79 (RFC 7983 section 7), so one byte tells them apart.
 const tlsHandshakeRecord = 0x16
 
 // applicationProtocols are what a client may ask for by name (RFC 7443 section 3).
