@@ -46,6 +46,9 @@ func TestCompose(t *testing.T) {
 		{
 			"ICMP code 255", func(c *Composer) { c.AddICMP(127, 255, 0) }, []byte{0x80, 4, 0, 8, 0, 0, 0xFE, 0xFF, 0, 0, 0, 0},
 		},
+		{
+			"ICMP type of eight bits", func(c *Composer) { c.AddICMP(255, 0, 0) }, []byte{0x80, 4, 0, 8, 0, 0, 0xFE, 0, 0, 0, 0, 0},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out Composer

@@ -45,6 +45,7 @@ func TestParseSend(t *testing.T) {
 		{"wrong peer first", message(typeSend, attr(AttrXORPeerAddress, 0, 1), peerAttr, data), "", false, ErrBadAttribute},
 		{"empty peer", message(typeSend, attr(AttrXORPeerAddress), data), "", false, ErrBadAttribute},
 		{"wrong fingerprint", extended(message(typeSend, peerAttr, data), attr(AttrFingerprint, 1, 2, 3, 4)), "", false, ErrBadFingerprint},
+		{"fingerprint not last", fingerprintingEarly(message(typeSend, peerAttr, data)), "", false, ErrBadFingerprint},
 		{"torn", message(typeSend, peerAttr, data)[:40], "", false, ErrTruncated},
 		{"too long", append(message(typeSend, peerAttr, data), 0), "", false, ErrTrailing},
 		{"lying data", message(typeSend, peerAttr, []byte{0, 0x13, 0, 5, 1, 2, 3, 4}), "", false, ErrMalformed},

@@ -83,8 +83,8 @@ type Message struct {
 	ID     TransactionID
 
 	raw []byte
-	// end is where the attributes end that count without conditions: at the first of MESSAGE-INTEGRITY,
-	// MESSAGE-INTEGRITY-SHA256, FINGERPRINT and the end of the message.
+	// end is where the attributes end that count without conditions: at the first integrity attribute, or at the end of
+	// the message.
 	end int
 	// first holds where the first attribute of a type begins, in units of four bytes; 0: none that counts.
 	first [slots]uint16
@@ -149,7 +149,6 @@ func (m *Message) index() error {
 				return ErrBadFingerprint
 			}
 			m.mark(a, at)
-			m.close(at)
 		case final:
 		case a == AttrMessageIntegritySHA256:
 			m.mark(a, at)

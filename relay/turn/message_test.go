@@ -49,6 +49,7 @@ func TestParseRefuses(t *testing.T) {
 		{"fingerprint wrong", patched(marked, 39, marked[39]^1), ErrBadFingerprint},
 		{"fingerprint of something else", patched(marked, 8, 'T'), ErrBadFingerprint},
 		{"fingerprint not last", extended(marked, attr(AttrSoftware)), ErrBadFingerprint},
+		{"fingerprint right but not last", fingerprintingEarly(named), ErrBadFingerprint},
 		{"fingerprint twice", fingerprinting(marked), ErrBadFingerprint},
 		{"fingerprint empty", extended(named, attr(AttrFingerprint)), ErrBadFingerprint},
 		{"fingerprint of 3 bytes", extended(named, attr(AttrFingerprint, 1, 2, 3)), ErrBadFingerprint},

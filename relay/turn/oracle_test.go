@@ -172,6 +172,15 @@ func extended(b []byte, attrs ...[]byte) []byte {
 	return b
 }
 
+// fingerprintingEarly returns a copy of a message with FINGERPRINT and another attribute behind it, where the fingerprint
+// is right for the header that the message has.
+func fingerprintingEarly(b []byte) []byte {
+	at := len(b)
+	b = extended(b, attr(AttrFingerprint, 0, 0, 0, 0), attr(AttrSoftware, 'x'))
+	binary.BigEndian.PutUint32(b[at+4:], crc32.ChecksumIEEE(b[:at])^0x5354554e)
+	return b
+}
+
 // fingerprinting returns a copy of a message with FINGERPRINT behind it.
 func fingerprinting(b []byte) []byte {
 	b = extended(b, attr(AttrFingerprint, 0, 0, 0, 0))
