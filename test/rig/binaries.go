@@ -25,6 +25,12 @@ func Build(dir string) (Binaries, error) {
 	return b, nil
 }
 
+// BuildPlain builds the Plain causeway alone into dir, and returns its path.
+func BuildPlain(dir string) (string, error) {
+	out := filepath.Join(dir, "causeway")
+	return out, build(out, "0")
+}
+
 func build(out, cgo string, flags ...string) error {
 	args := append([]string{"build", "-o", out}, flags...)
 	cmd := exec.Command("go", append(args, "causeway/cmd/causeway")...)

@@ -16,13 +16,13 @@ var (
 )
 
 // Port hands out one port, which is even.
-func Port(t *testing.T) int {
+func Port(t testing.TB) int {
 	t.Helper()
 	return Ports(t, 1)
 }
 
 // Ports hands out n ports in a row and returns the first, which is even.
-func Ports(t *testing.T, n int) int {
+func Ports(t testing.TB, n int) int {
 	t.Helper()
 	n += n % 2
 	p := portBase + int(nextPort.Add(int32(n))) - n

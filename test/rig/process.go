@@ -15,7 +15,7 @@ import (
 // Process is a program that a test runs: its output goes to a file, and it is ended by its own pid before the test is
 // over. Its methods may be called from several goroutines.
 type Process struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	cmd  *exec.Cmd
 	log  string        // file with what it printed
@@ -25,7 +25,7 @@ type Process struct {
 
 // Spawn starts a program in dir, with environment added to the test's own ("NAME=value"). When the test fails, what the
 // program printed is shown and kept below test/out.
-func Spawn(t *testing.T, dir, name string, environment []string, path string, args ...string) *Process {
+func Spawn(t testing.TB, dir, name string, environment []string, path string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
@@ -123,7 +123,7 @@ func (p *Process) Exit() int {
 }
 
 // Need returns the path of a peer, or skips the test: with its reason, which CI counts as a failure.
-func Need(t *testing.T, program, debianPackage string) string {
+func Need(t testing.TB, program, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -143,7 +143,7 @@ func (p *Process) Descriptors() int {
 }
 
 // Eventually waits until ok returns "", or fails with what it said last.
-func Eventually(t *testing.T, patience time.Duration, what string, ok func() string) {
+func Eventually(t testing.TB, patience time.Duration, what string, ok func() string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
