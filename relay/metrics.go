@@ -19,7 +19,7 @@ var (
 	descErrors      = desc("errors_total", "Error responses sent, by code.", "code")
 	descSuccesses   = desc("successes_total", "Success responses sent, but for Binding.")
 	descIgnored     = desc("messages_dropped_total", "STUN messages that got no answer, by reason.", "reason")
-	descRefused     = desc("credentials_refused_total", "Requests with credentials that were refused, by reason.", "reason")
+	descRefused     = desc("authentication_refused_total", "Requests with credentials that were refused, by reason.", "reason")
 	descExpired     = desc("allocations_expired_total", "Allocations that ended with their lifetime or credential.")
 	descPackets     = desc("packets_total", "Datagrams relayed, by direction.", "direction")
 	descBytes       = desc("bytes_total", "Bytes of application data relayed, by direction.", "direction")

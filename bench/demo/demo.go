@@ -1,6 +1,7 @@
 // Package demo places real calls through a Mediation Server that runs in the
 // same process or elsewhere: an SRTP endpoint stands for the pool, a plain RTP
-// endpoint for the gateway, and both talk and listen.
+// endpoint for the gateway, and both talk and listen. A third one stands for a
+// user outside, whose media reaches the Mediation Server through a relay.
 package demo
 
 import (
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +25,8 @@ type Config struct {
 	Pool, Gateway       netip.AddrPort // the server's SIP addresses
 	PoolEnd, GatewayEnd string         // URLs on which the two ends listen
 	PoolTLS             *tls.Config    // certificate and roots of the pool's end
+	External            string         // URL on which the external user's end listens; its certificate is the pool's end's
+	Relay               *ua.Relay      // that the external user's media goes through; nil: there is no such user
 	Calls               int            // half of them in each direction
 	Talk                time.Duration  // how long each lasts
 	Progress            func(ended, total int)
@@ -38,6 +42,7 @@ type End struct {
 // Call is one call as its two ends saw it.
 type Call struct {
 	Direction string // pool_to_gateway or gateway_to_pool
+	External  bool   // the pool's end of it is the external user
 	From, To  string
 	CallID    string // of the caller's leg
 	Pool      End
@@ -61,6 +66,7 @@ const (
 type scene struct {
 	cfg      Config
 	pool, gw *ua.UA
+	external *ua.UA // nil without a relay
 
 	mu       sync.Mutex // guards the following
 	answered map[string]chan *ua.Call
@@ -85,18 +91,40 @@ func Run(ctx context.Context, cfg Config) ([]Call, error) {
 		Name: "gateway", Listen: cfg.GatewayEnd, Codecs: []string{ua.PCMA, ua.PCMU},
 		Record: cfg.Talk, Delays: delays, OnInvite: s.answer, ReuseConnection: true, Log: cfg.Log,
 	}); err != nil {
-		stopped, cancel := context.WithCancel(ctx)
-		cancel()
-		return nil, errors.Join(fmt.Errorf("gateway's end: %w", err), s.pool.Run(stopped))
+		return nil, errors.Join(fmt.Errorf("gateway's end: %w", err), s.abandon(ctx))
+	}
+	if cfg.Relay != nil {
+		if s.external, err = ua.New(ua.Config{
+			Name: "external", Listen: cfg.External, TLS: cfg.PoolTLS, SRTP: ua.AES80, Codecs: []string{ua.PCMU},
+			Record: cfg.Talk, Delays: delays, Relay: cfg.Relay, ReuseConnection: true, Log: cfg.Log,
+		}); err != nil {
+			return nil, errors.Join(fmt.Errorf("external user's end: %w", err), s.abandon(ctx))
+		}
 	}
 	return s.run(ctx)
+}
+
+// ends are the endpoints that there are.
+func (s *scene) ends() []*ua.UA {
+	return slices.DeleteFunc([]*ua.UA{s.pool, s.gw, s.external}, func(u *ua.UA) bool { return u == nil })
+}
+
+// abandon gives back what the endpoints have bound.
+func (s *scene) abandon(ctx context.Context) error {
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	var errs []error
+	for _, u := range s.ends() {
+		errs = append(errs, u.Run(stopped))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *scene) run(ctx context.Context) ([]Call, error) {
 	ends, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	failures := make([]error, 2)
-	for i, u := range []*ua.UA{s.pool, s.gw} {
+	failures := make([]error, len(s.ends()))
+	for i, u := range s.ends() {
 		running.Go(func() { failures[i] = u.Run(ends) })
 	}
 	calls := make([]Call, s.cfg.Calls)
@@ -155,6 +183,9 @@ func (s *scene) place(ctx context.Context, i int) Call {
 	callee := fmt.Sprintf("+1425555%04d", 1000+i)
 	c.From = fmt.Sprintf("+1206555%04d", 1000+i)
 	dialled := callee
+	if s.external != nil && i%4 == 0 { // every other one of those toward the gateway
+		c.External, caller = true, s.external
+	}
 	if i%2 == 1 { // from the gateway by extension, which the location profile completes
 		c.Direction, caller, server = "gateway_to_pool", s.gw, s.cfg.Gateway
 		dialled = callee[len(callee)-4:]

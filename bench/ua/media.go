@@ -27,10 +27,10 @@ const (
 // media is the RTP and RTCP of one call: two sockets, two goroutines that read them, and frames that the pacer has
 // it send.
 type media struct {
-	local   netip.AddrPort // RTP; RTCP is one port higher
+	local   netip.AddrPort // of RTP, as the peer is told
 	ssrc    uint32
-	rtp     *net.UDPConn
-	rtcp    *net.UDPConn
+	rtp     socket
+	rtcp    socket  // one port higher, but for a relayed one
 	delays  *Delays // nil: not measured
 	readers sync.WaitGroup
 
@@ -86,12 +86,12 @@ type incoming struct {
 
 // openMedia binds the ports of a call.
 func (u *UA) openMedia(source tone.Source) (*media, error) {
-	rtp, rtcp, err := u.ports.bind(u.config.MediaAddr)
+	rtp, rtcp, err := u.openSockets()
 	if err != nil {
 		return nil, err
 	}
 	m := &media{
-		local: rtp.LocalAddr().(*net.UDPAddr).AddrPort(), rtp: rtp, rtcp: rtcp,
+		local: rtp.local(), rtp: rtp, rtcp: rtcp,
 		ssrc: rand.Uint32(), delays: u.config.Delays, source: source,
 		out: outgoing{
 			seq: uint16(rand.Uint32()), stamp: rand.Uint32(), marker: true,
@@ -100,10 +100,29 @@ func (u *UA) openMedia(source tone.Source) (*media, error) {
 		in: incoming{recording: newRecording(u.config.Record), marks: map[uint8]uint64{}},
 	}
 	m.out.untilReport = m.out.nextReport() / 2
-	askForMarks(rtp)
 	m.readers.Go(func() { m.read(m.rtp, m.receiveRTP) })
 	m.readers.Go(func() { m.read(m.rtcp, m.receiveRTCP) })
 	return m, nil
+}
+
+// openSockets binds the ports of a call, or has a relay do so.
+func (u *UA) openSockets() (rtp, rtcp socket, err error) {
+	first, second, err := u.ports.bind(u.config.MediaAddr)
+	if err != nil {
+		return nil, nil, err
+	}
+	if u.config.Relay == nil {
+		return newUDPSocket(first), newUDPSocket(second), nil
+	}
+	relayed, err := newRelayedSocket(first, u.config.Relay)
+	if err != nil {
+		return nil, nil, errors.Join(err, second.Close())
+	}
+	control, err := newRelayedSocket(second, u.config.Relay)
+	if err != nil {
+		return nil, nil, errors.Join(err, relayed.close())
+	}
+	return relayed, control, nil
 }
 
 // start sends and receives by what was agreed. It may be called again with a later agreement.
@@ -111,6 +130,8 @@ func (m *media) start(s *session) {
 	if s.protection == nil {
 		s.protection = plain{}
 	}
+	// A relay lets a peer in once it is told of it; what it refuses is heard by its silence.
+	_ = errors.Join(m.rtp.permit(s.remote.rtp), m.rtcp.permit(s.remote.rtcp))
 	m.receiveMu.Lock()
 	m.from = s
 	m.receiveMu.Unlock()
@@ -129,7 +150,7 @@ func (m *media) stop() {
 	if started {
 		time.Sleep(linger)
 	}
-	_ = errors.Join(m.rtp.Close(), m.rtcp.Close()) // wakes the readers; nothing is left to lose
+	_ = errors.Join(m.rtp.close(), m.rtcp.close()) // wakes the readers; nothing is left to lose
 	m.readers.Wait()
 }
 
@@ -186,10 +207,10 @@ func (m *media) audio() (n int, pt uint8, stamp uint32) {
 	return len(codes), m.to.send.pt, o.stamp
 }
 
-func (m *media) write(conn *net.UDPConn, to netip.AddrPort, protect func(dst, packet []byte) ([]byte, error), packet []byte) bool {
+func (m *media) write(conn socket, to netip.AddrPort, protect func(dst, packet []byte) ([]byte, error), packet []byte) bool {
 	wire, err := protect(m.out.wire[:0], packet)
 	if err == nil {
-		_, err = conn.WriteToUDPAddrPort(wire, to)
+		err = conn.write(wire, to)
 	}
 	if err != nil {
 		m.out.failed++
@@ -198,10 +219,10 @@ func (m *media) write(conn *net.UDPConn, to netip.AddrPort, protect func(dst, pa
 }
 
 // read hands every datagram of a socket to receive, until the socket is closed.
-func (m *media) read(conn *net.UDPConn, receive func(packet []byte, mark uint8, from netip.AddrPort, at time.Time)) {
-	buf, control := make([]byte, maxPacket), make([]byte, 64)
+func (m *media) read(conn socket, receive func(packet []byte, mark uint8, from netip.AddrPort, at time.Time)) {
+	buf := make([]byte, maxPacket)
 	for {
-		n, cn, _, from, err := conn.ReadMsgUDPAddrPort(buf, control)
+		n, class, from, err := conn.read(buf)
 		at := time.Now()
 		if errors.Is(err, net.ErrClosed) {
 			return
@@ -209,7 +230,7 @@ func (m *media) read(conn *net.UDPConn, receive func(packet []byte, mark uint8, 
 		if err != nil {
 			continue // an ICMP error of something sent before
 		}
-		receive(buf[:n], trafficClass(control[:cn]), netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), at)
+		receive(buf[:n], class, from, at)
 	}
 }
 

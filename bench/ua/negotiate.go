@@ -18,7 +18,7 @@ type session struct {
 
 // offer describes our side of a call that we place.
 func (u *UA) offer(m *media) *description {
-	d := &description{media: 1, proto: plainProto, rtp: m.local}
+	d := &description{media: 1, proto: plainProto, rtp: m.local, rtcp: m.rtcp.local()}
 	for _, name := range u.config.Codecs {
 		d.formats = append(d.formats, format{staticType(name), name})
 	}
@@ -45,7 +45,7 @@ func (u *UA) accept(offer, answer *description) (*session, error) {
 
 // answer agrees on an offer and describes our side: one audio format, the first of ours that is offered.
 func (u *UA) answer(offer *description, m *media) (*session, *description, error) {
-	d := &description{media: 1, proto: plainProto, rtp: m.local}
+	d := &description{media: 1, proto: plainProto, rtp: m.local, rtcp: m.rtcp.local()}
 	if offer.media != 1 {
 		return nil, nil, fmt.Errorf("%w: the offer has %d media lines", ErrSDP, offer.media)
 	}

@@ -89,6 +89,9 @@ func (d *description) marshal(session uint64) []byte {
 	for _, c := range d.crypto {
 		fmt.Fprintf(&b, "a=crypto:%d %s inline:%s\r\n", c.tag, c.suite, base64.StdEncoding.EncodeToString(c.key))
 	}
+	if d.rtcp.Port() != 0 && d.rtcp.Port() != d.rtp.Port()+1 {
+		fmt.Fprintf(&b, "a=rtcp:%d IN %s %s\r\n", d.rtcp.Port(), family, d.rtcp.Addr())
+	}
 	fmt.Fprintf(&b, "a=ptime:%d\r\na=sendrecv\r\n", frameTime.Milliseconds())
 	return []byte(b.String())
 }

@@ -11,6 +11,7 @@ import (
 type Stats struct {
 	Codec string // that we send; "" when none was agreed
 	SRTP  string // crypto suite; "" for plain RTP
+	Local string // where RTP is received, as the peer is told
 
 	Sent       uint64 // RTP packets
 	SendFailed uint64 // RTP and RTCP packets that could not be sent
@@ -50,7 +51,7 @@ func (c *Call) Stats() Stats {
 	c.mu.Unlock()
 	var s Stats
 	if session != nil {
-		s.Codec, s.SRTP = session.send.name, session.suite
+		s.Codec, s.SRTP, s.Local = session.send.name, session.suite, c.media.local.String()
 	}
 	c.media.sent(&s)
 	c.media.received(&s)

@@ -48,6 +48,7 @@ type Config struct {
 
 	MediaAddr  netip.Addr // default: the address in Listen
 	MediaPorts [2]uint16  // first and last; default FirstPort to LastPort
+	Relay      *Relay     // what its media goes through; nil: nothing
 	// SRTP is the crypto suite that it requires in SDES, such as AES80. Empty: plain RTP, and nothing else.
 	SRTP string
 	// Protection makes the SRTP of a call. Default: pion/srtp v3.

@@ -26,6 +26,7 @@ import (
 	"causeway/internal/obs"
 	"causeway/qos/qoe"
 	"causeway/qos/store"
+	"causeway/relay/issue"
 )
 
 type demoCmd struct {
@@ -51,7 +52,8 @@ func (d *demoCmd) Run(std streams) error {
 	if err != nil {
 		return fmt.Errorf("lab configuration: %w", err)
 	}
-	cfg.Relay = nil // served by another role; the demo is of calls
+	// The relay's TCP port 443 needs a privilege that a demonstration should not, and the external user comes by UDP.
+	cfg.Relay.Listen = slices.DeleteFunc(cfg.Relay.Listen, func(l conf.Listen) bool { return l.Network != "udp" })
 	log := obs.NewLogger(std.err, "warn", cfg.Log.Format)
 	signals, stop := life.Signals(context.Background())
 	defer stop()
@@ -64,8 +66,8 @@ func (d *demoCmd) Run(std streams) error {
 	served := make(chan error, 1)
 	go func() { served <- node.group.Run(ctx) }()
 
-	fmt.Fprintf(std.out, "Serving the lab: pool %s, gateway side %s, admin http://%s/\n",
-		cfg.Mediation.Pool.Listen[0], cfg.Mediation.Gateway.Listen, cfg.Admin.Listen)
+	fmt.Fprintf(std.out, "Serving the lab: relay %s, pool %s, gateway side %s, admin http://%s/\n",
+		cfg.Relay.Listen[0], cfg.Mediation.Pool.Listen[0], cfg.Mediation.Gateway.Listen, cfg.Admin.Listen)
 	started := time.Now()
 	calls, err := d.place(ctx, cfg, log, std.out)
 	records := awaitRecords(node.spool.Dir(), started, calls)
@@ -86,6 +88,10 @@ func (d *demoCmd) place(ctx context.Context, cfg *conf.Config, log *slog.Logger,
 	if err != nil {
 		return nil, err
 	}
+	relay, err := externalUser(cfg.Relay, d.Talk)
+	if err != nil {
+		return nil, err
+	}
 	progress, finish := progressLine(out, d.Calls, d.Talk)
 	defer finish()
 	m := cfg.Mediation
@@ -93,8 +99,23 @@ func (d *demoCmd) place(ctx context.Context, cfg *conf.Config, log *slog.Logger,
 		Pool: m.Pool.Listen[0].Addr, Gateway: m.Gateway.Listen.Addr,
 		PoolEnd:    fmt.Sprintf("tls://%s", netip.AddrPortFrom(netip.MustParseAddr(m.Pool.NextHop.Host), uint16(m.Pool.NextHop.Port))),
 		GatewayEnd: fmt.Sprintf("tcp://%s", netip.AddrPortFrom(netip.MustParseAddr(m.Gateway.Peer.Host), uint16(m.Gateway.Peer.Port))),
-		PoolTLS:    tlsConfig, Calls: d.Calls, Talk: d.Talk, Progress: progress, Log: log,
+		External:   "tls://127.0.0.1:0", Relay: relay,
+		PoolTLS: tlsConfig, Calls: d.Calls, Talk: d.Talk, Progress: progress, Log: log,
 	})
+}
+
+// externalUser is how a user from outside reaches the Mediation Server: through the relay, with a credential as the A/V
+// authentication issues it.
+func externalUser(cfg *conf.Relay, talk time.Duration) (*ua.Relay, error) {
+	signers, err := issue.LoadSigners(cfg.Credentials)
+	if err != nil {
+		return nil, fmt.Errorf("lab credentials: %w", err)
+	}
+	credential, err := signers[0].Issue(time.Now(), "external", talk+time.Hour)
+	if err != nil {
+		return nil, fmt.Errorf("lab credentials: %w", err)
+	}
+	return &ua.Relay{Server: cfg.Listen[0].Addr, Username: credential.Username, Password: credential.Password}, nil
 }
 
 // labEndpointTLS is the identity that the lab made for the pool's end.
@@ -173,11 +194,14 @@ func printCalls(out io.Writer, calls []demo.Call, records map[string]*qoe.Record
 				party = "-> " + demo.UserOf(r.Sent.RequestURI)
 			}
 			s := leg.end.Stats
-			media := "RTP"
+			media, name := "RTP", leg.name
 			if s.SRTP != "" {
 				media = "SRTP " + strings.TrimPrefix(s.SRTP, "AES_CM_128_")
 			}
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%.0f dBFS\n", i+1, leg.name, party, s.Codec, media,
+			if c.External && leg.name == "pool" {
+				name, media = "external", media+" by relay "+s.Local
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%.0f dBFS\n", i+1, name, party, s.Codec, media,
 				s.Sent, s.Received, s.Lost, ms(s.JitterMS), delay(s.Delay), leg.end.Level)
 		}
 	}

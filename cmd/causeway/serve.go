@@ -17,6 +17,9 @@ import (
 	"causeway/mediation"
 	"causeway/qos/store"
 	"causeway/relay"
+	"causeway/relay/auth"
+	"causeway/relay/issue"
+	"causeway/relay/stream"
 )
 
 // labStateDir is where the lab keeps its certificates and records.
@@ -105,11 +108,17 @@ func newNode(cfg *conf.Config, log *slog.Logger) (*node, error) {
 	return n, nil
 }
 
-// addRelay adds the A/V Edge role.
+// addRelay adds the A/V Edge role, and the issuing of its credentials.
 func (n *node) addRelay(cfg *conf.Config) error {
-	edge, err := relay.New(relay.Config{
-		Relay: cfg.Relay, Engine: netio.Sockets(), Log: n.log.With("role", "relay"),
-	})
+	log := n.log.With("role", "relay")
+	var signers []*auth.Signer
+	if cfg.Relay.Credentials != nil {
+		var err error
+		if signers, err = issue.LoadSigners(cfg.Relay.Credentials); err != nil {
+			return err
+		}
+	}
+	edge, err := relay.New(relay.Config{Relay: cfg.Relay, Signers: signers, Engine: netio.Sockets(), Log: log})
 	if err != nil {
 		return err
 	}
@@ -118,5 +127,30 @@ func (n *node) addRelay(cfg *conf.Config) error {
 	n.admin.Handle("/api/v1/allocations/", http.HandlerFunc(edge.ServeAllocations))
 	n.admin.Ready("relay", edge.Ready)
 	n.group.Add("relay", edge.Run)
+	if c := cfg.Relay.Credentials; c != nil && c.Listen.IsValid() {
+		return n.addIssuer(cfg.Relay, signers, log)
+	}
+	return nil
+}
+
+// addIssuer adds the HTTPS server that hands out credentials of A/V authentication.
+func (n *node) addIssuer(cfg *conf.Relay, signers []*auth.Signer, log *slog.Logger) error {
+	c := cfg.Credentials
+	certificate, err := stream.LoadCertificate(c.TLS.Certificate, c.TLS.Key, log)
+	if err != nil {
+		return fmt.Errorf("relay.credentials.tls: %w", err)
+	}
+	server, err := issue.New(issue.Options{
+		Listen: c.Listen, Certificate: certificate.Get, Authority: c.TLS.CA, Log: log, URIs: issue.AllURIs(cfg),
+		Issuer: issue.Issuer{Signer: signers[0], Lifetime: c.Lifetime, Max: c.MaxLifetime},
+	})
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	n.admin.Registry().MustRegister(server)
+	n.group.Add("credentials", server.Run)
 	return nil
 }
