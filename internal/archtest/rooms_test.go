@@ -67,6 +67,7 @@ var rooms = map[string]room{
 	"internal/pkt":      {},
 	"internal/wheel":    {},
 	"internal/conf":     {may: []string{"./configs", "./mediation/number", "./relay/auth", "github.com/goccy/go-yaml"}},
+	"internal/firewall": {may: []string{"./internal/conf"}},
 	"internal/life":     {},
 	"internal/obs":      {may: []string{prometheus}, sockets: true},
 	"internal/archtest": {},
