@@ -69,7 +69,6 @@ func (l *relayedListener) accept(socket net.Conn) {
 		return
 	}
 	l.allocation.table.tally.forbidden.Add(1)
-	_ = p.socket.SetLinger(0)
 	p.close()
 }
 

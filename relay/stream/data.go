@@ -276,8 +276,13 @@ func (t *Connections) remove(p *peerConn) {
 		return
 	}
 	t.settle(p)
-	if p.state == joined {
+	switch {
+	case p.state == joined:
 		t.tally.active.Add(-1)
+	case p.socket != nil:
+		// Nobody will read what the peer sent. A reset says so, and leaves no TIME-WAIT behind that would keep the
+		// allocation from connecting to this peer again.
+		_ = p.socket.SetLinger(0)
 	}
 	p.state = closed
 	delete(p.allocation.conns, p.peer)

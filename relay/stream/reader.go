@@ -125,6 +125,7 @@ func (r *frameReader) deliver(b *pkt.Buf) Reason {
 		return reason
 	}
 	if reason != none {
+		c.stop(reason)
 		peer.close()
 		return reason
 	}
