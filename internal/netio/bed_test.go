@@ -2,6 +2,7 @@ package netio
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"causeway/internal/pkt"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,6 +27,10 @@ type far interface {
 	addr() netip.AddrPort
 	send(t *testing.T, data string, to netip.AddrPort)
 	receive(t *testing.T) (data string, from netip.AddrPort)
+	// sendFields and receiveFields also say what is in the IP header.
+	sendFields(t *testing.T, data string, to netip.AddrPort, tos, ttl uint8)
+	receiveFields(t *testing.T) (data string, tos, ttl uint8)
+	close()
 }
 
 // bed is an engine with a way to make far ends on the same network.
@@ -35,7 +43,11 @@ type bed struct {
 func beds() []bed {
 	memory := NewMemory()
 	return []bed{
-		{"sockets", Sockets(), func(t *testing.T, local netip.Addr) far { return listenUDP(t, local) }},
+		{"sockets", Sockets(), func(t *testing.T, local netip.Addr) far {
+			f := listenUDP(t, local)
+			f.wantFields(t)
+			return f
+		}},
 		{"memory", memory, func(t *testing.T, local netip.Addr) far {
 			s, err := memory.Socket(netip.AddrPortFrom(local, 0))
 			if err != nil {
@@ -47,6 +59,8 @@ func beds() []bed {
 }
 
 type udpFar struct{ *net.UDPConn }
+
+func (f udpFar) close() { f.Close() }
 
 func listenUDP(t *testing.T, local netip.Addr) udpFar {
 	t.Helper()
@@ -78,7 +92,74 @@ func (f udpFar) receive(t *testing.T) (string, netip.AddrPort) {
 	return string(b[:n]), from
 }
 
+// set sets a socket option whose name depends on the family.
+func (f udpFar) set(t *testing.T, v4, v6, value int) {
+	t.Helper()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	level, option := unix.IPPROTO_IP, v4
+	if f.addr().Addr().Is6() {
+		level, option = unix.IPPROTO_IPV6, v6
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, value) })
+	if err := errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f udpFar) sendFields(t *testing.T, data string, to netip.AddrPort, tos, ttl uint8) {
+	t.Helper()
+	f.set(t, unix.IP_TOS, unix.IPV6_TCLASS, int(tos))
+	f.set(t, unix.IP_TTL, unix.IPV6_UNICAST_HOPS, int(ttl))
+	f.send(t, data, to)
+}
+
+// receiveFields needs a socket that was told to want them by wantFields.
+func (f udpFar) receiveFields(t *testing.T) (data string, tos, ttl uint8) {
+	t.Helper()
+	b, oob := make([]byte, 1<<16), make([]byte, 256)
+	f.SetReadDeadline(time.Now().Add(10 * time.Second))
+	size, n, _, _, err := f.ReadMsgUDPAddrPort(b, oob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages {
+		switch [2]int32{m.Header.Level, m.Header.Type} {
+		case [2]int32{unix.IPPROTO_IP, unix.IP_TOS}, [2]int32{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:
+			tos = m.Data[0] // a byte for IPv4; for IPv6 an int, whose low byte is first here
+		case [2]int32{unix.IPPROTO_IP, unix.IP_TTL}, [2]int32{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT}:
+			ttl = m.Data[0]
+		}
+	}
+	return string(b[:size]), tos, ttl
+}
+
+func (f udpFar) wantFields(t *testing.T) {
+	t.Helper()
+	f.set(t, unix.IP_RECVTOS, unix.IPV6_RECVTCLASS, 1)
+	f.set(t, unix.IP_RECVTTL, unix.IPV6_RECVHOPLIMIT, 1)
+}
+
 type memoryFar struct{ *MemorySocket }
+
+func (f memoryFar) close() { f.Close() }
+
+func (f memoryFar) sendFields(_ *testing.T, data string, to netip.AddrPort, tos, ttl uint8) {
+	f.SendDatagram(Datagram{Data: []byte(data), TOS: tos, TTL: ttl}, to)
+}
+
+func (f memoryFar) receiveFields(t *testing.T) (string, uint8, uint8) {
+	t.Helper()
+	d := f.next(t)
+	return string(d.Data), d.TOS, d.TTL
+}
 
 func (f memoryFar) addr() netip.AddrPort { return f.Local() }
 
@@ -86,13 +167,19 @@ func (f memoryFar) send(_ *testing.T, data string, to netip.AddrPort) { f.Send([
 
 func (f memoryFar) receive(t *testing.T) (string, netip.AddrPort) {
 	t.Helper()
+	d := f.next(t)
+	return string(d.Data), d.From
+}
+
+func (f memoryFar) next(t *testing.T) Datagram {
+	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		f.mu.Lock()
 		if len(f.received) > 0 {
 			d := f.received[0]
 			f.received = f.received[1:]
 			f.mu.Unlock()
-			return string(d.Data), d.From
+			return d
 		}
 		f.mu.Unlock()
 		if time.Now().After(deadline) {
@@ -170,6 +257,30 @@ func attach(t *testing.T, w Worker, p Port, r Receiver) {
 			t.Error(err)
 		}
 	})
+}
+
+// send makes a packet and sends it. Only on the worker's goroutine.
+func send(w Worker, p Port, data string, to netip.AddrPort, fields Packet) {
+	pk := fields
+	pk.Buf = w.Buffer()
+	if len(data) > len(pk.Buf.Room())-pkt.Headroom {
+		pk.Buf = pkt.Long(len(data))
+	}
+	pk.Buf.Fill([]byte(data))
+	p.Send(&pk, to)
+}
+
+// eachBed runs a test on both networks with both families.
+func eachBed(t *testing.T, test func(t *testing.T, bed bed, local netip.Addr)) {
+	t.Helper()
+	for _, bed := range beds() {
+		for _, local := range []netip.Addr{v4, v6} {
+			t.Run(bed.name+"/"+local.String(), func(t *testing.T) {
+				needs(t, local)
+				test(t, bed, local)
+			})
+		}
+	}
 }
 
 type receiverFunc func(now time.Time, batch []Packet)

@@ -253,24 +253,31 @@ func TestOverflowIsCounted(t *testing.T) {
 			received := 0
 			attach(t, w, p, receiverFunc(func(_ time.Time, batch []Packet) { received += len(batch) }))
 			start(t, w, never{})
-			// The kernel tells with the datagrams that get in afterwards, and goes on
-			// telling the same figure.
-			var counters PortCounters
-			settled := 0
-			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && settled < 10; {
-				f.send(t, "one more", p.Local())
-				sent++
-				time.Sleep(time.Millisecond)
-				call(w, func() {
-					counters = p.Counters()
-					if counters.Overflowed > 0 && received+int(counters.Overflowed) == sent {
-						settled++
-					}
-				})
+			overflowed := func() (n uint64) {
+				call(w, func() { n = p.Counters().Overflowed })
+				return n
 			}
-			if settled < 10 {
-				t.Errorf("%d of %d datagrams received, %d overflowed", received, sent, counters.Overflowed)
+			// The kernel knows at once; nothing has to be received for it.
+			lost := overflowed()
+			if lost == 0 || lost >= uint64(sent) {
+				t.Fatalf("%d of %d datagrams overflowed", lost, sent)
 			}
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+				var got int
+				call(w, func() { got = received })
+				if got == sent-int(lost) {
+					break
+				}
+			}
+			call(w, func() {
+				if received != sent-int(lost) {
+					t.Errorf("%d received of %d that did not overflow", received, sent-int(lost))
+				}
+				p.Close()
+				if got := p.Counters().Overflowed; got != lost {
+					t.Errorf("%d overflowed after closing, want %d", got, lost)
+				}
+			})
 		})
 	}
 }

@@ -13,48 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tosOf receives one datagram and the TOS byte or traffic class that it carried.
-func tosOf(t *testing.T, f udpFar, v6 bool) byte {
-	t.Helper()
-	oob := make([]byte, 256)
-	f.SetReadDeadline(time.Now().Add(10 * time.Second))
-	_, n, _, _, err := f.ReadMsgUDPAddrPort(make([]byte, 100), oob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_TOS && !v6 ||
-			m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_TCLASS && v6 {
-			return m.Data[0] // a byte for IPv4; for IPv6 an int, whose low byte is first here
-		}
-	}
-	t.Fatalf("no TOS among the control messages %v", messages)
-	return 0
-}
-
-func askTOS(t *testing.T, f udpFar, v6 bool) {
-	t.Helper()
-	raw, err := f.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		if v6 {
-			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
-		} else {
-			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
-		}
-	})
-	if err := errors.Join(err, failed); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestMarks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -74,9 +32,9 @@ func TestMarks(t *testing.T) {
 			attach(t, w, p, echo{p})
 			start(t, w, never{})
 			f := listenUDP(t, tt.local)
-			askTOS(t, f, tt.local.Is6())
+			f.wantFields(t)
 			f.send(t, "x", p.Local())
-			if got := tosOf(t, f, tt.local.Is6()); got != tt.tos {
+			if _, got, _ := f.receiveFields(t); got != tt.tos {
 				t.Errorf("TOS %#02x, want %#02x", got, tt.tos)
 			}
 		})
