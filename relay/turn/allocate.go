@@ -20,7 +20,7 @@ const (
 // allocate is RFC 8656 section 7.2 and RFC 6062 section 5.1.
 func (m *Machine) allocate(r *request) {
 	if a := r.alloc; a != nil {
-		if a.open && a.made == m.msg.ID {
+		if a.open && a.made == m.msg.ID && a.name == r.identity.Name {
 			m.replyAllocated(r, a) // the answer got lost
 			return
 		}
@@ -32,13 +32,13 @@ func (m *Machine) allocate(r *request) {
 		m.replyError(r, code, nil)
 		return
 	}
-	_, mobile := m.msg.Get(AttrMobilityTicket)
+	ticket, mobile := m.msg.Get(AttrMobilityTicket)
 	if mobile && !m.cfg.Mobility {
 		m.replyError(r, CodeMobilityForbidden, nil)
 		return
 	}
-	lifetime, ok := m.lifetimeWanted(r)
-	if !ok {
+	lifetime, ok := m.lifetimeWanted()
+	if !ok || len(ticket) > 0 { // RFC 8016 section 3.1.1: the client has none yet
 		m.replyError(r, CodeBadRequest, nil)
 		return
 	}
@@ -77,26 +77,28 @@ func (m *Machine) full(r *request) {
 func (m *Machine) open(r *request, ports Ports, account *auth.Account, lifetime time.Duration, mobile bool) {
 	m.serial++
 	a := &allocation{
-		id:       ID(m.cfg.Worker)<<workerShift | ID(m.serial),
-		source:   r.source,
-		account:  account,
-		user:     r.identity.User,
-		name:     r.identity.Name,
-		key:      r.identity.Key,
-		keyLen:   uint8(r.identity.KeyLen),
-		alg:      r.alg,
-		strict:   m.expiry(r.identity),
-		made:     m.msg.ID,
-		lifetime: seconds(lifetime),
-		began:    r.nano,
-		mobile:   mobile,
+		id:      ID(m.cfg.Worker)<<workerShift | ID(m.serial),
+		source:  r.source,
+		account: account,
+		user:    r.identity.User,
+		name:    r.identity.Name,
+		key:     r.identity.Key,
+		keyLen:  uint8(r.identity.KeyLen),
+		alg:     r.alg,
+		strict:  m.expiry(r.identity),
+		made:    m.msg.ID,
+		began:   r.nano,
+		due:     never, // until it is open
+		mobile:  mobile,
 	}
+	var ends int64
+	ends, a.lifetime = a.grant(r.nano, lifetime)
 	if ports.TCP {
 		a.tcp = new(connects)
 	}
 	for f := range families {
 		if ports.Families[f] {
-			a.ends[f] = r.nano + int64(lifetime)
+			a.ends[f] = ends
 		}
 	}
 	a.timer.Owner = a
@@ -120,7 +122,11 @@ func (m *Machine) Opened(now time.Time, id ID, o Opened) []Action {
 	a.relayed = o.Relayed
 	if !a.has(IPv4) && !a.has(IPv6) {
 		m.forget(a)
-		m.full(&r)
+		if wanted.Reserved {
+			m.replyError(&r, CodeInsufficientCapacity, nil) // no other server has that port
+		} else {
+			m.full(&r)
+		}
 		return m.actions
 	}
 	a.failed = !wanted.Reserved && wanted.Families[IPv4] && wanted.Families[IPv6] && (!a.has(IPv4) || !a.has(IPv6))
@@ -249,7 +255,7 @@ func (m *Machine) familiesWanted(p *Ports, hasEven, hasToken bool) (code int) {
 }
 
 // lifetimeWanted reads LIFETIME and clamps it; ok is false if it is malformed. Zero stays zero.
-func (m *Machine) lifetimeWanted(r *request) (d time.Duration, ok bool) {
+func (m *Machine) lifetimeWanted() (d time.Duration, ok bool) {
 	d = m.cfg.DefaultLifetime
 	if value, has := m.msg.Get(AttrLifetime); has {
 		if len(value) != 4 {

@@ -44,6 +44,7 @@ type allocation struct {
 	relayed [families]netip.AddrPort // bound; invalid where there is none
 	ends    [families]int64          // when each relayed address expires
 	strict  int64                    // when the credential expires, if that ends the allocation; otherwise never
+	due     int64                    // when the first thing of it expires: what the timer is set to
 
 	permissions []permission
 	channels    []channel
@@ -80,6 +81,13 @@ func (a *allocation) has(f Family) bool { return a.relayed[f].IsValid() }
 
 func (a *allocation) hasNext() bool { return a.next.Client.IsValid() }
 
+// grant returns when a lifetime that begins now ends, and how many seconds of it the client is told. A credential that
+// ends the allocation ends the lifetime too.
+func (a *allocation) grant(now int64, lifetime time.Duration) (ends int64, told uint32) {
+	ends = min(now+int64(lifetime), a.strict)
+	return ends, max(seconds(time.Duration(ends-now)), 1) // 0 would say that it is deleted
+}
+
 // deadline returns when the first thing of the allocation expires.
 func (a *allocation) deadline() int64 {
 	first := a.strict
@@ -96,6 +104,9 @@ func (a *allocation) deadline() int64 {
 	}
 	return first
 }
+
+// seconds is a duration as LIFETIME has it.
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 
 func (a *allocation) permission(addr netip.Addr) int {
 	return slices.IndexFunc(a.permissions, func(p permission) bool { return p.addr == addr })

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"time"
 
 	"causeway/relay/auth"
 )
@@ -45,8 +44,9 @@ func (m *Machine) authenticate(r *request) bool {
 		m.challenge(r, CodeUnauthenticated)
 		return false
 	}
-	if r.alloc != nil && r.alloc.name != r.identity.Name {
-		m.replyError(r, CodeWrongCredentials, nil) // RFC 8656 section 5
+	// RFC 8656 section 19: 441 is for every request but Allocate, which says 437 of a five-tuple that somebody has.
+	if r.alloc != nil && r.alloc.name != r.identity.Name && m.msg.Method != MethodAllocate {
+		m.replyError(r, CodeWrongCredentials, nil)
 		return false
 	}
 	return true
@@ -191,6 +191,3 @@ func (m *Machine) expiry(identity auth.Identity) int64 {
 	}
 	return identity.Expires.UnixNano()
 }
-
-// seconds is a duration as LIFETIME has it.
-func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }

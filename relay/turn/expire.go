@@ -10,7 +10,8 @@ import (
 
 // schedule sets the one timer of an allocation to whatever of it expires first.
 func (m *Machine) schedule(a *allocation) {
-	m.wheel.Schedule(&a.timer, time.Unix(0, a.deadline()))
+	a.due = a.deadline()
+	m.wheel.Schedule(&a.timer, time.Unix(0, a.due))
 }
 
 // Expire ends what is due: allocations, permissions, channels and reservations.

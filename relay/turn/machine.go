@@ -20,7 +20,8 @@ type Machine struct {
 	msg     Message
 	out     Composer
 	nonce   [64]byte
-	unknown [8]Attr
+	unknown [maxUnknown]Attr
+	fresh   []netip.Addr // of a CreatePermission request, those that have no permission yet
 
 	sources  map[Source]*allocation // by current five-tuple, and by the next one of those that move
 	byID     map[ID]*allocation
@@ -71,7 +72,8 @@ func (m *Machine) Handle(now time.Time, source Source, b []byte) []Action {
 		m.drop(DropMalformed)
 		return nil
 	}
-	r := request{now: now, nano: now.UnixNano(), source: source, alloc: m.sources[source]}
+	r := request{now: now, nano: now.UnixNano(), source: source}
+	r.alloc = m.current(m.sources[source], r.nano)
 	_, r.fingerprint = m.msg.Get(AttrFingerprint)
 	switch m.msg.Class {
 	case ClassRequest:
@@ -85,6 +87,16 @@ func (m *Machine) Handle(now time.Time, source Source, b []byte) []Action {
 		m.drop(DropResponse) // we send no requests
 	}
 	return m.actions
+}
+
+// current ends what is due of an allocation before a request sees it, so that a request finds it to the nanosecond as
+// its lifetimes say: the timers are coarser. It returns nil if the whole allocation was due.
+func (m *Machine) current(a *allocation, now int64) *allocation {
+	if a == nil || now < a.due {
+		return a
+	}
+	m.expire(a, now)
+	return m.byID[a.id]
 }
 
 func (m *Machine) handleRequest(r *request) {
@@ -220,21 +232,4 @@ func (m *Machine) Account(id ID) *auth.Account {
 		return a.account
 	}
 	return nil
-}
-
-// Unreachable tells a client of an ICMP error about something that it sent to a peer (RFC 8656 section 11.5). The
-// caller has found the peer permitted; mtu is that of the ICMP message, where it has one.
-func (m *Machine) Unreachable(id ID, peer netip.AddrPort, icmpType, icmpCode uint8, mtu uint32) []Action {
-	m.begin()
-	a := m.byID[id]
-	if a == nil {
-		return nil
-	}
-	var transaction TransactionID
-	m.random(transaction[:])
-	m.out.Begin(MethodData, ClassIndication, transaction)
-	m.out.AddAddr(AttrXORPeerAddress, m.outside(peer))
-	m.out.AddICMP(icmpType, icmpCode, mtu)
-	m.queue(a.source, m.out.Seal(nil, false, false, false))
-	return m.actions
 }

@@ -3,24 +3,33 @@ package turn
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 )
 
 // A mobility ticket is the allocation's ID, a serial number that makes each ticket the last, and a tag over both
-// (RFC 8016 section 3.2.1 leaves the form to the server). It says nothing about the client and needs no secrecy: it is
-// good only together with the credentials of its allocation.
+// (RFC 8016 leaves the form to the server). It says nothing about the client and needs no secrecy: it is good only
+// together with the credentials of its allocation.
+//
+// It is text of 32 characters because coturn's client keeps it as a string of at most so many.
 const (
-	ticketBody = 8 + 4
-	ticketTag  = 16
-	ticketSize = ticketBody + ticketTag
+	ticketBody  = 8 + 4
+	ticketTag   = 12
+	ticketBytes = ticketBody + ticketTag
+	ticketSize  = ticketBytes / 3 * 4
 )
 
+// ticketText is base64 in which each ticket has one text.
+var ticketText = base64.RawURLEncoding.Strict()
+
 func (m *Machine) addTicket(a *allocation) {
-	var b [ticketSize]byte
+	var b [ticketBytes]byte
 	binary.BigEndian.PutUint64(b[:], uint64(a.id))
 	binary.BigEndian.PutUint32(b[8:], a.ticket)
 	copy(b[ticketBody:], m.ticketTag(b[:ticketBody]))
-	m.out.Add(AttrMobilityTicket, b[:])
+	var text [ticketSize]byte
+	ticketText.Encode(text[:], b[:])
+	m.out.Add(AttrMobilityTicket, text[:])
 }
 
 func (m *Machine) ticketTag(body []byte) []byte {
@@ -30,11 +39,15 @@ func (m *Machine) ticketTag(body []byte) []byte {
 }
 
 // readTicket returns what a ticket says, if it is one of ours.
-func (m *Machine) readTicket(b []byte) (id ID, serial uint32, ok bool) {
-	if len(b) != ticketSize || !hmac.Equal(m.ticketTag(b[:ticketBody]), b[ticketBody:]) {
+func (m *Machine) readTicket(text []byte) (id ID, serial uint32, ok bool) {
+	var b [ticketBytes]byte
+	if len(text) != ticketSize {
 		return 0, 0, false
 	}
-	return ID(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:]), true
+	if _, err := ticketText.Decode(b[:], text); err != nil || !hmac.Equal(m.ticketTag(b[:ticketBody]), b[ticketBody:]) {
+		return 0, 0, false
+	}
+	return ID(binary.BigEndian.Uint64(b[:])), binary.BigEndian.Uint32(b[8:]), true
 }
 
 // forwarded hands a Refresh to the worker that its ticket names, and looks up the allocation of one that is ours, so
@@ -52,7 +65,7 @@ func (m *Machine) forwarded(r *request) bool {
 		m.act(Action{Kind: Forward, ID: id, To: r.source})
 		return true
 	}
-	if a := m.byID[id]; a != nil && a.open && a.mobile {
+	if a := m.current(m.byID[id], r.nano); a != nil && a.open && a.mobile {
 		r.alloc = a
 	}
 	return false
@@ -66,7 +79,7 @@ func (m *Machine) move(r *request, ticket []byte) {
 		return
 	}
 	id, serial, ok := m.readTicket(ticket)
-	lifetime, okLifetime := m.lifetimeWanted(r)
+	lifetime, okLifetime := m.lifetimeWanted()
 	if !ok || !okLifetime {
 		m.replyError(r, CodeBadRequest, nil)
 		return
@@ -76,7 +89,7 @@ func (m *Machine) move(r *request, ticket []byte) {
 	case a == nil || a.id != id:
 		m.replyError(r, CodeAllocationMismatch, nil)
 		return
-	case a.moved == m.msg.ID && (r.source == a.next || r.source == a.source):
+	case a.ticket > 0 && a.moved == m.msg.ID && (r.source == a.next || r.source == a.source):
 		m.replyMoved(r, a) // the answer got lost
 		return
 	case serial != a.ticket || r.source == a.source || r.source == a.next, lifetime == 0,
@@ -90,13 +103,8 @@ func (m *Machine) move(r *request, ticket []byte) {
 	a.next = r.source
 	a.moved = m.msg.ID
 	a.ticket++
-	a.lifetime = seconds(lifetime)
+	a.lifetime = a.extend(r.nano, lifetime, families)
 	m.sources[a.next] = a
-	for f := range families {
-		if a.has(f) {
-			a.ends[f] = r.nano + int64(lifetime)
-		}
-	}
 	m.schedule(a)
 	m.act(Action{Kind: Move, ID: a.id, To: a.next})
 	m.replyMoved(r, a)

@@ -3,6 +3,7 @@ package turn
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"causeway/relay/auth"
 )
@@ -10,8 +11,8 @@ import (
 // createPermission is RFC 8656 section 10.2: all of the request's addresses, or none.
 func (m *Machine) createPermission(r *request) {
 	a := r.alloc
-	count, fresh := 0, 0
-	code := 0
+	count, code := 0, 0
+	m.fresh = m.fresh[:0]
 	m.msg.Each(AttrXORPeerAddress, func(value []byte) {
 		count++
 		if code != 0 {
@@ -23,14 +24,16 @@ func (m *Machine) createPermission(r *request) {
 			return
 		}
 		addr := m.inside(peer).Addr()
-		if code = m.mayPermit(a, addr); code == 0 && a.permission(addr) < 0 {
-			fresh++
+		code = m.mayPermit(a, addr)
+		if code == 0 && len(a.permissions)+len(m.fresh) <= m.cfg.MaxPermissions &&
+			a.permission(addr) < 0 && !slices.Contains(m.fresh, addr) {
+			m.fresh = append(m.fresh, addr)
 		}
 	})
 	switch {
 	case count == 0:
 		code = CodeBadRequest
-	case code == 0 && len(a.permissions)+fresh > m.cfg.MaxPermissions:
+	case code == 0 && len(a.permissions)+len(m.fresh) > m.cfg.MaxPermissions:
 		code = CodeInsufficientCapacity
 	}
 	if code != 0 {
@@ -121,10 +124,10 @@ func (m *Machine) channelNumber() (uint16, bool) {
 func (m *Machine) mayBind(a *allocation, number uint16, peer netip.AddrPort) int {
 	byNumber, byPeer := a.channelByNumber(number), a.channelByPeer(peer)
 	switch {
-	case !a.has(FamilyOf(peer.Addr())):
-		return CodePeerFamilyMismatch
 	case byNumber != byPeer: // one of them is bound to something else
 		return CodeBadRequest
+	case !a.has(FamilyOf(peer.Addr())):
+		return CodePeerFamilyMismatch
 	case !m.cfg.Policy.Endpoint(peer, auth.UDPOut).Allowed:
 		return CodeForbidden
 	case byNumber >= 0:

@@ -8,17 +8,18 @@ func (m *Machine) refresh(r *request) {
 		m.move(r, ticket)
 		return
 	}
-	lifetime, ok := m.lifetimeWanted(r)
+	lifetime, ok := m.lifetimeWanted()
 	if !ok {
 		m.replyError(r, CodeBadRequest, nil)
 		return
 	}
+	if lifetime == 0 && m.deleted.has(r.nano, r.source, m.msg.ID) {
+		// The answer to the first one got lost; or it comes late, and the client has another allocation by now.
+		m.replyRefreshed(r, 0)
+		return
+	}
 	a := r.alloc
 	if a == nil || !a.open {
-		if lifetime == 0 && m.deleted.has(r.nano, r.source, m.msg.ID) {
-			m.replyRefreshed(r, 0) // the answer to the first one got lost
-			return
-		}
 		m.replyError(r, CodeAllocationMismatch, nil)
 		return
 	}
@@ -28,23 +29,40 @@ func (m *Machine) refresh(r *request) {
 		return
 	}
 	m.heard(a, r.source)
+	var told uint32
+	if lifetime == 0 {
+		m.remove(r, a, only)
+	} else {
+		told = a.extend(r.nano, lifetime, only)
+		m.schedule(a)
+	}
+	m.replyRefreshed(r, told)
+}
+
+// remove deletes one family of an allocation, or all of it.
+func (m *Machine) remove(r *request, a *allocation, only Family) {
+	m.deleted.add(r.now, r.source, m.msg.ID)
 	for f := range families {
-		if !a.has(f) || only < families && only != f {
-			continue
-		}
-		if lifetime == 0 {
+		if a.has(f) && (only == families || only == f) {
 			m.closeFamily(a, f)
-		} else {
-			a.ends[f] = r.nano + int64(lifetime)
 		}
 	}
 	if !a.has(IPv4) && !a.has(IPv6) {
-		m.deleted.add(r.now, r.source, m.msg.ID)
 		m.forget(a)
 	} else {
 		m.schedule(a)
 	}
-	m.replyRefreshed(r, lifetime)
+}
+
+// extend begins the lifetime of one family anew, or of all, and returns how many seconds it has.
+func (a *allocation) extend(now int64, lifetime time.Duration, only Family) (told uint32) {
+	ends, told := a.grant(now, lifetime)
+	for f := range families {
+		if a.has(f) && (only == families || only == f) {
+			a.ends[f] = ends
+		}
+	}
+	return told
 }
 
 // familyToRefresh reads REQUESTED-ADDRESS-FAMILY: the family that a Refresh is limited to, or families for all.
@@ -70,10 +88,10 @@ func (m *Machine) familyToRefresh(a *allocation) (only Family, code int) {
 	return only, 0
 }
 
-func (m *Machine) replyRefreshed(r *request, lifetime time.Duration) {
+func (m *Machine) replyRefreshed(r *request, lifetime uint32) {
 	m.stats.Successes++
 	m.success(r)
-	m.out.AddUint32(AttrLifetime, seconds(lifetime))
+	m.out.AddUint32(AttrLifetime, lifetime)
 	m.send(r)
 }
 
@@ -85,7 +103,7 @@ const retransmission = 40 * time.Second
 // answer have been lost, sees 437, which means the same.
 const gravesKept = 256
 
-// graves remembers which requests deleted an allocation, so that one which is sent again gets the same answer.
+// graves remembers which requests deleted an allocation or a family of one, so that one which is sent again gets the same answer.
 type graves struct {
 	ring []grave
 	at   int
