@@ -21,9 +21,13 @@ const (
 )
 
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run the roles of a configuration; without -c the lab on 127.0.0.1."`
-	Check   checkCmd   `cmd:"" help:"Check a configuration file; every fault with its line and column."`
-	Demo    demoCmd    `cmd:"" help:"Serve the lab on loopback, place real calls through it, show what was measured."`
+	Serve serveCmd `cmd:"" help:"Run the roles of a configuration; without -c the lab on 127.0.0.1."`
+	Check checkCmd `cmd:"" help:"Check a configuration file; every fault with its line and column."`
+	Demo  demoCmd  `cmd:"" help:"Serve the lab on loopback, place real calls through it, show what was measured."`
+
+	Credentials credentialsCmd `cmd:"" help:"Issue a name and a password for the relay, good for some hours."`
+	CheckPeer   checkPeerCmd   `cmd:"" name:"check-peer" help:"Show whether clients may reach a peer through the relay, and which rule decides."`
+
 	Number  numberCmd  `cmd:"" help:"Show which rule of the location profile fires for a number, and its result."`
 	Version versionCmd `cmd:"" help:"Print version, commit, Go version and platform."`
 }

@@ -21,6 +21,24 @@ type Grant struct {
 	Clamped  bool // more than the maximum was asked for
 }
 
+// Answer is a grant as the server and the command line tell it.
+type Answer struct {
+	Username        string    `json:"username"`
+	Password        string    `json:"password"`
+	Expires         time.Time `json:"expires"`
+	LifetimeSeconds int64     `json:"lifetime_seconds"`
+	LifetimeClamped bool      `json:"lifetime_clamped"` // more was asked for
+	URIs            []string  `json:"uris"`             // where the credential can be used
+}
+
+// Answer adds to a grant where it can be used.
+func (g Grant) Answer(uris []string) Answer {
+	return Answer{
+		Username: g.Username, Password: g.Password, Expires: g.Expires.UTC(),
+		LifetimeSeconds: int64(g.Lifetime / time.Second), LifetimeClamped: g.Clamped, URIs: append([]string{}, uris...),
+	}
+}
+
 // Grant makes a credential for user, good from now for so many seconds; 0 stands for the configured lifetime. The
 // errors are those of [auth.Signer.Issue].
 func (i Issuer) Grant(now time.Time, user string, seconds int64) (Grant, error) {

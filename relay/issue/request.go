@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"time"
 )
 
 // request is what is asked for.
@@ -17,16 +16,6 @@ type request struct {
 	LifetimeSeconds *int64 `json:"lifetime_seconds"`
 	// Side is where the user is; absent: External.
 	Side Side `json:"side"`
-}
-
-// answer is what is issued.
-type answer struct {
-	Username        string    `json:"username"`
-	Password        string    `json:"password"`
-	Expires         time.Time `json:"expires"`
-	LifetimeSeconds int64     `json:"lifetime_seconds"`
-	LifetimeClamped bool      `json:"lifetime_clamped"` // more was asked for
-	URIs            []string  `json:"uris"`
 }
 
 // refusal is an error with the status and the metric's reason that it stands for.
@@ -62,14 +51,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.log.Info("credential issued", "user", grant.User, "asked_by", who, "address", r.RemoteAddr,
 		"key", s.options.Issuer.Signer.KeyID(), "expires", grant.Expires.UTC(), "clamped", grant.Clamped)
-	uris := s.options.URIs[side]
-	if uris == nil {
-		uris = []string{}
-	}
-	s.write(w, answer{
-		Username: grant.Username, Password: grant.Password, Expires: grant.Expires.UTC(),
-		LifetimeSeconds: int64(grant.Lifetime / time.Second), LifetimeClamped: grant.Clamped, URIs: uris,
-	})
+	s.write(w, grant.Answer(s.options.URIs[side]))
 }
 
 func (s *Server) write(w io.Writer, v any) {

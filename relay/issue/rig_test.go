@@ -192,7 +192,7 @@ func (r *running) frontEnd() *http.Client {
 func (r *running) url(path string) string { return "https://" + r.Addr().String() + path }
 
 // post asks with a body and returns status and answer.
-func (r *running) post(c *http.Client, body string) (int, answer, string) {
+func (r *running) post(c *http.Client, body string) (int, Answer, string) {
 	r.t.Helper()
 	response, err := c.Post(r.url("/credentials"), "application/json", strings.NewReader(body))
 	if err != nil {
@@ -206,7 +206,7 @@ func (r *running) post(c *http.Client, body string) (int, answer, string) {
 	if response.Header.Get("Cache-Control") != "no-store" || response.Header.Get("Content-Type") != "application/json" {
 		r.t.Errorf("headers %v", response.Header)
 	}
-	var a answer
+	var a Answer
 	if err := json.Unmarshal(text, &a); err != nil {
 		r.t.Fatalf("%s: %v", text, err)
 	}
