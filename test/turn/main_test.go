@@ -15,8 +15,6 @@ import (
 var (
 	binaries rig.Binaries
 	certs    rig.PKI
-	dice     string // the library that keeps uclient to the channel numbers of RFC 8656; see dice.c
-	diceErr  error
 )
 
 // Control run; see the package's comment.
@@ -48,7 +46,6 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "turn: make certificates:", err)
 		return 1
 	}
-	dice, diceErr = loadDice(dir)
 	return m.Run()
 }
 

@@ -43,6 +43,8 @@ type setup struct {
 	MaxLifetime time.Duration
 	// Plain leaves out the race detector, for figures of memory.
 	Plain bool
+	// LegacyChannels allows the channel numbers of RFC 5766, as coturn 4.6 always does.
+	LegacyChannels bool
 	// More are further lines below relay:, for causeway alone.
 	More string
 
@@ -72,6 +74,7 @@ relay:
   rest_secrets: [` + restSecret + `, previous]
   lifetime: {default: 1m, max: {{.MaxLifetime}}}
   mobility: true
+  legacy_channels: {{.LegacyChannels}}
   peers: {allow: [{{range $i, $p := .Allow}}{{if $i}}, {{end}}"{{$p}}"{{end}}]}
   limits: {allocations_per_user: 10000}
 {{.More}}`))

@@ -1,9 +1,6 @@
 package turn
 
 import (
-	"fmt"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,16 +10,6 @@ import (
 
 	"causeway/test/rig"
 )
-
-// loadDice compiles the library that keeps uclient to RFC 8656's channel numbers.
-func loadDice(dir string) (string, error) {
-	out := filepath.Join(dir, "dice.so")
-	cmd := exec.Command("cc", "-shared", "-fPIC", "-O1", "-o", out, filepath.Join("testdata", "dice.c"), "-ldl")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, text)
-	}
-	return out, nil
-}
 
 // uclient is one run of turnutils_uclient: a program that is several TURN clients at once, and counts what it sent and
 // what came back.
@@ -38,14 +25,11 @@ type totals struct{ sent, received, lost, dropped int }
 func (s *subject) uclient(t *testing.T, host string, port int, args ...string) uclient {
 	t.Helper()
 	path := rig.Need(t, "turnutils_uclient", "coturn")
-	if diceErr != nil {
-		t.Skipf("cc cannot make testdata/dice.c, without which uclient leaves the channel numbers of RFC 8656: %v", diceErr)
-	}
 	all := append([]string{"-v", "-p", strconv.Itoa(port)}, args...)
 	if !strings.Contains(" "+strings.Join(args, " "), " -u ") {
 		all = append(all, "-u", user, "-w", password)
 	}
-	return uclient{t: t, Process: rig.Spawn(t, t.TempDir(), "uclient", []string{"LD_PRELOAD=" + dice}, path, append(all, host)...)}
+	return uclient{t: t, Process: rig.Spawn(t, t.TempDir(), "uclient", nil, path, append(all, host)...)}
 }
 
 var (
@@ -146,7 +130,8 @@ const messages = 20
 // TestUclientLosesNothing runs coturn's client in each of its modes that can succeed. A run is several sessions, each
 // sends 20 messages, and every one has to come back (to a peer) or to arrive (client to client).
 //
-// Left out, because 4.6.1's client cannot do it against coturn's own server either:
+// Left out are -Z, because 4.6.1 asks for both families by a number that RFC 8656 did not keep (0x8032 for 0x8000; see
+// TestBothFamilies), and what this client cannot do against coturn's own server either:
 //   - -M with -t or -S: coturn's server closes the connection that resumes. The client sends its Refresh twice and
 //     reads two answers, which over TLS it takes in one read and then waits for ever.
 //   - -P with -S: the active peer, too, speaks TLS, to a relayed address.
@@ -154,7 +139,7 @@ const messages = 20
 //   - -b, -J: SCTP and OAuth are no part of this relay.
 func TestUclientLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, setup{})
+	s := start(t, setup{LegacyChannels: true})
 	peer4, peer6 := reflector(t, "127.0.0.1"), reflector(t, "::1")
 	toPeer := func(flags ...string) []string {
 		return append([]string{"-e", "127.0.0.1", "-r", strconv.Itoa(peer4)}, flags...)
@@ -198,9 +183,6 @@ func TestUclientLosesNothing(t *testing.T) {
 		{name: "ipv6 client to client", args: []string{"-y", "-x"}, sessions: 4},
 		{name: "ipv4 asked for by an ipv6 client", args: toPeer("-X"), sessions: 2, host: "::1"},
 		{name: "ipv6 over tcp", args: toPeer6("-x", "-t"), sessions: 2, host: "::1"},
-		{name: "both families", args: toPeer("-Z"), sessions: 1},
-		{name: "both families, client to client", args: []string{"-y", "-Z"}, sessions: 2},
-		{name: "both families, tcp", args: toPeer("-Z", "-t"), sessions: 1},
 
 		{name: "don't fragment", args: toPeer("-g"), sessions: 2},
 		{name: "don't fragment, in every send indication", args: toPeer("-g", "-s"), sessions: 2},
@@ -211,7 +193,6 @@ func TestUclientLosesNothing(t *testing.T) {
 
 		{name: "mobility", args: toPeer("-M"), sessions: 2},
 		{name: "mobility, client to client", args: []string{"-y", "-M"}, sessions: 4},
-		{name: "mobility of both families", args: toPeer("-M", "-Z"), sessions: 1},
 
 		// More permissions and channels, to addresses of both families that nothing is ever sent to. Some of these
 		// requests are refused (443, 403), which the client passes over.
@@ -277,7 +258,7 @@ func TestUclientEvenPort(t *testing.T) {
 	s := start(t, setup{})
 	// -y without -c has two clients with an RTCP session each, and a probe before them all. Every second allocation
 	// asks for EVEN-PORT with the bit that holds the next port, and the one after it hands in the token.
-	u := s.uclient(t, "127.0.0.1", s.Open, "-y", "-n", "1")
+	u := s.uclient(t, "127.0.0.1", s.Open, "-y", "-s", "-n", "1")
 	u.totals()
 	var ports []int
 	for _, a := range u.relayed() {
@@ -301,7 +282,7 @@ func TestUclientEvenPort(t *testing.T) {
 // Names and passwords of the TURN REST form, made by the client itself from the shared secret.
 func TestUclientTimeLimitedCredentials(t *testing.T) {
 	t.Parallel()
-	s := start(t, setup{Rest: true})
+	s := start(t, setup{Rest: true, LegacyChannels: true})
 	for _, c := range []struct {
 		name string
 		args []string
@@ -317,4 +298,21 @@ func TestUclientTimeLimitedCredentials(t *testing.T) {
 			}
 		})
 	}
+}
+
+// RFC 8656 leaves channels 0x4000 to 0x4FFF of what RFC 5766 had. uclient 4.6.1 throws its numbers in the whole of the
+// older range, four of them in a run, so that a relay on the newer one refuses it nearly always; legacy_channels, with
+// which the other tests run, is for such clients.
+func TestUclientChannelsOfRFC5766(t *testing.T) {
+	onlyCauseway(t)
+	t.Parallel()
+	s := start(t, setup{})
+	const answer = "channel bind: error 400"
+	for range 3 { // all within a quarter of the range: once in sixteen million
+		u := s.uclient(t, "127.0.0.1", s.Open, "-y", "-n", "1")
+		if err := u.Wait(20 * time.Second); err != nil && strings.Contains(u.Output(), answer) {
+			return
+		}
+	}
+	t.Errorf("three runs, none of which printed %q", answer)
 }
