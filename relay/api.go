@@ -58,9 +58,9 @@ type RTP struct {
 func (r *Relay) onWorkers(f func(w *worker, now time.Time)) error {
 	for _, w := range r.workers {
 		done := make(chan struct{})
-		w.net.Do(func(now time.Time) {
+		w.call(func(now time.Time) {
+			defer close(done)
 			f(w, now)
-			close(done)
 		})
 		select {
 		case <-done:
@@ -134,7 +134,7 @@ func (r *Relay) Kill(id turn.ID) (bool, error) {
 	}
 	w := r.workers[id.Worker()]
 	found := make(chan bool, 1)
-	w.net.Do(func(now time.Time) {
+	w.call(func(now time.Time) {
 		actions, ok := w.machine.Kill(id)
 		w.do(now, actions)
 		found <- ok

@@ -19,10 +19,23 @@ type listener struct {
 	fates   Fates
 }
 
-// Receive takes what clients sent.
+// Receive takes what clients sent. A packet that makes us panic is lost, and nothing else.
 func (l *listener) Receive(now time.Time, batch []netio.Packet) {
+	for next := 0; next < len(batch); {
+		next = l.receive(now, batch, next)
+	}
+}
+
+// receive handles the batch from an index on, and returns where to go on after a panic.
+func (l *listener) receive(now time.Time, batch []netio.Packet, i int) (next int) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.worker.panicked(p, "client", batch[i].From)
+			next = i + 1
+		}
+	}()
 	nano := now.UnixNano()
-	for i := range batch {
+	for ; i < len(batch); i++ {
 		p := &batch[i]
 		switch {
 		case p.Cut:
@@ -33,6 +46,7 @@ func (l *listener) Receive(now time.Time, batch []netio.Packet) {
 			l.take(now, nano, p)
 		}
 	}
+	return i
 }
 
 func (l *listener) take(now time.Time, nano int64, p *netio.Packet) {

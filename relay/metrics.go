@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"causeway/internal/netio"
+	"causeway/relay/route"
 	"causeway/relay/turn"
 )
 
@@ -30,6 +31,9 @@ var (
 	descPortsFree   = desc("ports_free", "Relay ports that an allocation could have now.", "family", "transport")
 	descPortsRest   = desc("ports_quarantined", "Relay ports that rest after use.", "family", "transport")
 	descPortFailed  = desc("port_failures_total", "Allocations that got no port because one could not be opened.")
+	descPanics      = desc("panics_total", "Panics that were caught: defects that cost one client.")
+	descRTP         = desc("rtp_packets_total", "Relayed packets that look like RTP, by direction.", "direction")
+	descRTPLost     = desc("rtp_lost_total", "RTP packets that never reached the relay, by direction (RFC 3550 A.3).", "direction")
 	descClients     = desc("stream_clients", "Connections of stream clients now.")
 	descEnded       = desc("stream_ended_total", "Connections of stream clients that ended, by reason.", "listener", "reason")
 	descLost        = desc("stream_dropped_total", "Frames to or from stream clients that were dropped, by reason.", "listener", "reason")
@@ -55,7 +59,18 @@ type figures struct {
 	toClient traffic
 }
 
-type traffic struct{ packets, bytes uint64 }
+// traffic is what went in one direction: all of it, and what of it looked like RTP.
+type traffic struct{ packets, bytes, rtp, lost uint64 }
+
+// trafficOf sums up one direction of an allocation.
+func trafficOf(f *route.Flow) traffic {
+	t := traffic{packets: f.Packets, bytes: f.Bytes}
+	for _, s := range f.Meter.Snapshot() {
+		t.rtp += s.Packets
+		t.lost += s.Lost
+	}
+	return t
+}
 
 // Describe implements prometheus.Collector by collecting once: the metrics that there are don't change.
 func (r *Relay) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, ch) }
@@ -94,8 +109,8 @@ func (w *worker) addFigures(f *figures) {
 				addCounters(&f.sockets[last], e.port.Counters())
 			}
 		}
-		f.toPeer.add(traffic{s.path.ToPeer.Packets, s.path.ToPeer.Bytes})
-		f.toClient.add(traffic{s.path.ToClient.Packets, s.path.ToClient.Bytes})
+		f.toPeer.add(trafficOf(&s.path.ToPeer))
+		f.toClient.add(trafficOf(&s.path.ToClient))
 	}
 }
 
@@ -108,6 +123,8 @@ func addCounters(sum *netio.PortCounters, c netio.PortCounters) {
 func (t *traffic) add(o traffic) {
 	t.packets += o.packets
 	t.bytes += o.bytes
+	t.rtp += o.rtp
+	t.lost += o.lost
 }
 
 func (r *Relay) collectProtocol(ch chan<- prometheus.Metric, f *figures) {
@@ -131,10 +148,13 @@ func (r *Relay) collectProtocol(ch chan<- prometheus.Metric, f *figures) {
 }
 
 func (r *Relay) collectPackets(ch chan<- prometheus.Metric, f *figures) {
-	counter(ch, descPackets, f.toPeer.packets, "to_peer")
-	counter(ch, descPackets, f.toClient.packets, "to_client")
-	counter(ch, descBytes, f.toPeer.bytes, "to_peer")
-	counter(ch, descBytes, f.toClient.bytes, "to_client")
+	for direction, t := range map[string]traffic{"to_peer": f.toPeer, "to_client": f.toClient} {
+		counter(ch, descPackets, t.packets, direction)
+		counter(ch, descBytes, t.bytes, direction)
+		counter(ch, descRTP, t.rtp, direction)
+		counter(ch, descRTPLost, t.lost, direction)
+	}
+	r.quality.Collect(ch)
 	for i := range f.fates {
 		name := peerListener
 		if i < len(r.listening) {
@@ -166,6 +186,7 @@ func (r *Relay) collectPorts(ch chan<- prometheus.Metric) {
 		gauge(ch, descPortsRest, float64(resting), family, transport)
 	}
 	counter(ch, descPortFailed, r.openFailures.Load())
+	counter(ch, descPanics, r.panics.Load())
 }
 
 func (s *streams) collect(ch chan<- prometheus.Metric) {
@@ -195,4 +216,43 @@ func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ..
 
 func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, v uint64, labels ...string) {
 	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+// quality is what ended allocations' RTP streams showed, one observation for each stream.
+type quality struct{ jitter, loss *prometheus.HistogramVec }
+
+func newQuality() quality {
+	vec := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "causeway", Subsystem: "relay", Name: name, Help: help, Buckets: buckets,
+		}, []string{"direction"})
+		for _, direction := range []string{"to_peer", "to_client"} {
+			v.WithLabelValues(direction)
+		}
+		return v
+	}
+	return quality{
+		jitter: vec("rtp_jitter_seconds", "Jitter of RTP streams on their way to the relay, at the end of their allocation (RFC 3550 A.8).",
+			[]float64{.001, .002, .005, .01, .02, .03, .05, .1, .2, .5}),
+		loss: vec("rtp_loss_ratio", "Share of RTP packets that never reached the relay, at the end of their allocation.",
+			[]float64{0, .001, .005, .01, .02, .05, .1, .2, .5}),
+	}
+}
+
+// observe takes in one direction of an allocation that has ended.
+func (q quality) observe(direction string, f *route.Flow) {
+	for _, s := range f.Meter.Snapshot() {
+		if s.JitterMS != nil {
+			q.jitter.WithLabelValues(direction).Observe(*s.JitterMS / 1000)
+		}
+		if expected := s.Packets + s.Lost; expected > 0 {
+			q.loss.WithLabelValues(direction).Observe(float64(s.Lost) / float64(expected))
+		}
+	}
+}
+
+// Collect tells of both.
+func (q quality) Collect(ch chan<- prometheus.Metric) {
+	q.jitter.Collect(ch)
+	q.loss.Collect(ch)
 }

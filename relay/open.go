@@ -31,6 +31,7 @@ func (w *worker) open(now time.Time, a turn.Action) {
 	default:
 		opened = w.openUDP(now, s, a)
 	}
+	w.relay.failing.Store(opened.Err != nil)
 	if opened.Err != nil {
 		w.relay.openFailures.Add(1)
 		w.log.Warn("a relay port could not be opened", "client", a.To.Client, "error", opened.Err)
@@ -144,8 +145,10 @@ func (w *worker) listen(f turn.Family, number uint16) (netio.Port, error) {
 // close ends a session.
 func (w *worker) close(now time.Time, s *session) {
 	delete(w.sessions, s.id)
-	w.closedToPeer.add(traffic{s.path.ToPeer.Packets, s.path.ToPeer.Bytes})
-	w.closedToClient.add(traffic{s.path.ToClient.Packets, s.path.ToClient.Bytes})
+	w.closedToPeer.add(trafficOf(&s.path.ToPeer))
+	w.closedToClient.add(trafficOf(&s.path.ToClient))
+	w.relay.quality.observe("to_peer", &s.path.ToPeer)
+	w.relay.quality.observe("to_client", &s.path.ToClient)
 	w.unmove(s)
 	w.leave(s)
 	for f := range s.ends {

@@ -55,8 +55,11 @@ type Relay struct {
 	reserved  reservations
 	listening []listening
 	streams   *streams
+	quality   quality
 
 	openFailures atomic.Uint64
+	failing      atomic.Bool // the last attempt to open a relay port failed
+	panics       atomic.Uint64
 	stopped      atomic.Bool
 }
 
@@ -73,7 +76,7 @@ func New(c Config) (*Relay, error) {
 		c.Now = time.Now
 	}
 	r := &Relay{
-		cfg: c.Relay, log: c.Log, now: c.Now, random: rand.Reader,
+		cfg: c.Relay, log: c.Log, now: c.Now, random: rand.Reader, quality: newQuality(),
 		reserved: reservations{held: map[turn.Token]reservation{}},
 	}
 	for _, l := range c.Relay.Listen {
@@ -303,5 +306,25 @@ func (r *Relay) Ready() error {
 			return fmt.Errorf("no relay port of %s is free, %d rest after use", a, resting)
 		}
 	}
+	return r.probe()
+}
+
+// probe tries to open a socket if the last attempt to open a relay port failed: whoever balances load sends no more
+// clients while it fails, so that none of them could show that it works again.
+func (r *Relay) probe() error {
+	if !r.failing.Load() {
+		return nil
+	}
+	for _, a := range r.addresses {
+		if !a.IsValid() {
+			continue
+		}
+		port, err := r.workers[0].net.Listen(netip.AddrPortFrom(a, 0), netio.Options{})
+		if err != nil {
+			return fmt.Errorf("no relay port can be opened: %w", err)
+		}
+		port.Close()
+	}
+	r.failing.Store(false)
 	return nil
 }

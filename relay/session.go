@@ -76,12 +76,24 @@ func (s *session) spend(now int64, n int, fates *Fates) bool {
 	return false
 }
 
-// Receive takes what peers sent to a relayed address.
+// Receive takes what peers sent to a relayed address. A panic ends the allocation, and nothing else.
 func (e *relayEnd) Receive(now time.Time, batch []netio.Packet) {
+	defer e.session.guard(now)
 	nano := now.UnixNano()
 	for i := range batch {
 		e.session.toClient(nano, &batch[i])
 	}
+}
+
+// guard is deferred around what is done for one allocation alone.
+func (s *session) guard(now time.Time) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.worker.panicked(p, "allocation", formatID(s.id))
+	actions, _ := s.worker.machine.Kill(s.id)
+	s.worker.do(now, actions)
 }
 
 // toClient wraps a peer's datagram for the client: in ChannelData if a channel is bound to the peer, otherwise in a
@@ -132,6 +144,7 @@ func (s *session) toClient(now int64, p *netio.Packet) {
 // ICMP, so it changes nothing here; and only a peer with a permission is worth the client's time.
 func (e *relayEnd) Unreachable(now time.Time, icmp netio.ICMP) {
 	s := e.session
+	defer s.guard(now)
 	if !s.path.Permitted(icmp.Peer.Addr()) {
 		s.worker.peerFates[NoPermission]++
 		return

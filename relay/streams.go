@@ -122,6 +122,7 @@ func (h streamHandler) Closed(c *stream.Conn) {
 
 func (sc *streamClient) closed(now time.Time) {
 	w := sc.worker.Load()
+	defer w.guard("the end of a connection")
 	if w.streams[sc.source] == sc {
 		delete(w.streams, sc.source)
 	}
@@ -134,6 +135,12 @@ func (sc *streamClient) closed(now time.Time) {
 // drainNow handles the frames that wait, on the worker's goroutine.
 func (sc *streamClient) drainNow(now time.Time) {
 	w := sc.worker.Load()
+	defer func() {
+		if p := recover(); p != nil {
+			w.panicked(p, "client", sc.source.Client)
+			sc.conn.Close(stream.Panicked)
+		}
+	}()
 	nano := now.UnixNano()
 	sc.conn.Drain(func(p *netio.Packet) { w.frame(now, nano, sc, p) })
 }

@@ -84,7 +84,8 @@ func (w *worker) openTCP(now time.Time, s *session, a turn.Action) (o turn.Opene
 // goroutine.
 func (w *worker) offer(id turn.ID, connection uint32, peer netip.AddrPort) bool {
 	answer := make(chan bool, 1)
-	w.net.Do(func(now time.Time) {
+	w.call(func(now time.Time) {
+		defer close(answer)
 		if !w.machine.MayAccept(id, peer) {
 			w.peerFates[NoPermission]++
 			answer <- false
@@ -104,7 +105,7 @@ func (w *worker) dial(a *turn.Action) {
 	}
 	id, peer := a.ID, a.Peer
 	w.relay.streams.connections.Dial(s.tcp.owner, s.tcp.local, peer, func(connection uint32, err error) {
-		w.net.Do(func(now time.Time) { w.do(now, w.machine.Dialed(id, peer, connection, err)) })
+		w.call(func(now time.Time) { w.do(now, w.machine.Dialed(id, peer, connection, err)) })
 	})
 }
 

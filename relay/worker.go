@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"time"
 
 	"causeway/internal/netio"
@@ -39,7 +40,30 @@ func (w *worker) run(ctx context.Context) error { return w.net.Run(ctx, w) }
 func (w *worker) Next() (time.Time, bool) { return w.machine.Next() }
 
 // Expire does what is due.
-func (w *worker) Expire(now time.Time) { w.do(now, w.machine.Expire(now)) }
+func (w *worker) Expire(now time.Time) {
+	defer w.guard("timers")
+	w.do(now, w.machine.Expire(now))
+}
+
+// call has f run on the worker's goroutine. A panic in it is its own end.
+func (w *worker) call(f func(now time.Time)) {
+	w.net.Do(func(now time.Time) {
+		defer w.guard("command")
+		f(now)
+	})
+}
+
+func (w *worker) guard(what string) {
+	if p := recover(); p != nil {
+		w.panicked(p, "in", what)
+	}
+}
+
+// panicked reports a panic that was caught: a defect, of which one packet, connection or allocation was the victim.
+func (w *worker) panicked(p any, key string, whose any) {
+	w.relay.panics.Add(1)
+	w.log.Error("panic", key, whose, "panic", p, "stack", string(debug.Stack()))
+}
 
 // handle gives a STUN message to the machine.
 func (w *worker) handle(now time.Time, source turn.Source, b []byte) {
@@ -127,10 +151,10 @@ func (w *worker) forward(a *turn.Action) {
 	if source.Transport != turn.UDP {
 		w.handOver(source, other)
 	}
-	other.net.Do(func(now time.Time) {
+	other.call(func(now time.Time) {
 		other.moved = true
+		defer func() { other.moved = false }()
 		other.handle(now, source, message)
-		other.moved = false
 	})
 }
 
