@@ -52,19 +52,13 @@ func (b *Budget) bucket(a netip.Addr) *atomic.Int64 {
 	if v4, form := canonical(a); form.translates() {
 		a = v4
 	}
-	width := budgetBits6
-	if a.Is4() {
-		width = budgetBits4
-	}
-	// The family is part of the key: 10.0.0.0/24 and 0a00:0000::/56 have the same first bytes.
-	var text [1 + 16]byte
-	text[0] = byte(width)
+	var hash uint64
 	if a.Is4() {
 		raw := a.As4()
-		copy(text[1:], raw[:budgetBits4/8])
+		hash = b.key.hash(raw[:budgetBits4/8])
 	} else {
 		raw := a.As16()
-		copy(text[1:], raw[:budgetBits6/8])
+		hash = b.key.hash(raw[:budgetBits6/8])
 	}
-	return &b.buckets[b.key.hash(text[:1+width/8])&(budgetBuckets-1)]
+	return &b.buckets[hash%budgetBuckets]
 }

@@ -111,6 +111,16 @@ func TestBudgetWithoutALimit(t *testing.T) {
 	}
 }
 
+func TestBudgetWithoutABurst(t *testing.T) {
+	b := NewBudget(5, 0, budgetSeed)
+	a := netip.MustParseAddr("192.0.2.1")
+	for second := range 3 {
+		if got := takeAll(b, start.Add(time.Duration(second)*time.Second), a); got != 1 {
+			t.Errorf("%d replies at once, want 1", got)
+		}
+	}
+}
+
 // Whoever sends from everywhere gets what the table holds, and its memory stays what it is.
 func TestBudgetIsFixedInSize(t *testing.T) {
 	if size := unsafe.Sizeof(Budget{}); size > 136<<10 {

@@ -15,12 +15,7 @@ const (
 )
 
 // Set is the set of this operation alone.
-func (o Op) Set() Ops {
-	if o >= opCount {
-		return 0
-	}
-	return 1 << o
-}
+func (o Op) Set() Ops { return 1 << o }
 
 func (o Op) String() string {
 	switch o {

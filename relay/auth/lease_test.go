@@ -41,6 +41,7 @@ func TestLeaseLimits(t *testing.T) {
 	}{
 		{"packets", QuotaOptions{PacketsPerSecond: 1000}, 1500, 1000, 1000, OverPackets},
 		{"bytes", QuotaOptions{BytesPerSecond: 1_000_000}, 1000, 1000, 1000, OverBytes},
+		{"bytes that do not divide", QuotaOptions{BytesPerSecond: 1_000_000}, 700, 1428, 1429, OverBytes},
 		{"bandwidth", QuotaOptions{Bandwidth: 10_000_000}, 1000, 1000, 10_000, OverBandwidth},
 		{"the tightest wins", QuotaOptions{PacketsPerSecond: 500, BytesPerSecond: 1_000_000, Bandwidth: 10_000_000}, 1000, 500, 500, OverPackets},
 		{"a largest datagram passes any rate", QuotaOptions{BytesPerSecond: 1, Bandwidth: 1}, largest, 1, 0, OverBytes},
@@ -110,9 +111,9 @@ func TestLeasesDoNotHoard(t *testing.T) {
 		}
 		leases[i].Init(a)
 	}
-	for tick := range 100 { // two seconds, each packet at its own time
+	for tick := range 100 { // two seconds, all packets of a tick at once
 		for i := range leases {
-			now := start.UnixNano() + int64(tick)*20e6 + int64(i)*2000
+			now := start.UnixNano() + int64(tick)*20e6
 			if got := leases[i].Spend(now, size); got != SpentOK {
 				t.Fatalf("tick %d, allocation %d: %v", tick, i, got)
 			}
@@ -137,16 +138,42 @@ func TestLeaseReturns(t *testing.T) {
 	if got, why := spend(keep, start, 1000, 10_000); got != 998 || why != OverPackets {
 		t.Errorf("%d packets, then %v; want 998", got, why)
 	}
-	for range 100_000 {
+}
+
+func TestLeasesThatComeAndGoTakeNothing(t *testing.T) {
+	q := NewQuota(QuotaOptions{Bandwidth: 10_000_000})
+	for range 10_000 {
 		l := lease(t, q, "mallory")
-		if l.Spend(start.UnixNano(), 1) != SpentOK {
-			break
+		a := l.account
+		if got := l.Spend(start.UnixNano(), 1); got != SpentOK {
+			t.Fatalf("mallory: %v", got)
 		}
 		l.Return()
+		a.Release()
 	}
-	bob := lease(t, q, "bob")
-	if got, why := spend(bob, start.Add(time.Millisecond), 1, 1); got != 1 {
-		t.Errorf("bob's packet: %v", why)
+	// The bucket holds 0.1 s, of which mallory sent 10 kB.
+	if got, why := spend(lease(t, q, "bob"), start, 1000, 10_000); got != 990 {
+		t.Errorf("%d packets of bob's, then %v; want 990", got, why)
+	}
+}
+
+// Most packets of an allocation leave alone what workers share.
+func TestLeaseDrawsAhead(t *testing.T) {
+	q := NewQuota(QuotaOptions{PacketsPerSecond: 100_000, BytesPerSecond: 100_000_000, Bandwidth: 1_000_000_000})
+	l := lease(t, q, "alice")
+	a := l.account
+	draws := 0
+	for i := range 10_000 {
+		before := [3]int64{a.packets.Load(), a.bytes.Load(), q.wire.Load()}
+		if got := l.Spend(start.UnixNano()+int64(i)*20_000, 172); got != SpentOK {
+			t.Fatal(got)
+		}
+		if before != [3]int64{a.packets.Load(), a.bytes.Load(), q.wire.Load()} {
+			draws++
+		}
+	}
+	if draws == 0 || draws > 20 {
+		t.Errorf("10000 packets drew %d times", draws)
 	}
 }
 

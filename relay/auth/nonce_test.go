@@ -137,6 +137,7 @@ func TestNonceWithABitFlipped(t *testing.T) {
 	}
 }
 
+// FuzzNonce: what nobody made is not fresh. The seeds stand in testdata/fuzz.
 func FuzzNonce(f *testing.F) {
 	n := newNonces(time.Hour)
 	ours := string(n.Append(nil, start, caller))

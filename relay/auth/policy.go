@@ -125,10 +125,11 @@ func (p *Policy) addOwn(o PolicyOptions) error {
 		p.add(listRelay, rule{prefix: netip.PrefixFrom(a, a.BitLen()), text: ruleOwn, single: true})
 	}
 	for _, a := range o.Host {
-		a = a.Unmap().WithZone("")
+		a = a.Unmap()
 		if !a.IsValid() {
 			return errors.New("an address of this host is invalid")
 		}
+		// A link-local address is this host's on whatever link: PrefixFrom leaves out the zone.
 		p.add(listHost, rule{prefix: netip.PrefixFrom(a, a.BitLen()), text: ruleHost, single: true})
 	}
 	return nil

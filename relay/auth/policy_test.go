@@ -18,7 +18,7 @@ func policy(t testing.TB, o PolicyOptions) *Policy {
 // prefixes reads a list.
 func prefixes(text string) []netip.Prefix {
 	var all []netip.Prefix
-	for _, f := range strings.Fields(text) {
+	for f := range strings.FieldsSeq(text) {
 		all = append(all, netip.MustParsePrefix(f))
 	}
 	return all
@@ -26,7 +26,7 @@ func prefixes(text string) []netip.Prefix {
 
 func addrs(text string) []netip.Addr {
 	var all []netip.Addr
-	for _, f := range strings.Fields(text) {
+	for f := range strings.FieldsSeq(text) {
 		all = append(all, netip.MustParseAddr(f))
 	}
 	return all
@@ -155,7 +155,7 @@ func TestPolicyPermissions(t *testing.T) {
 func TestPolicyRulesAboutThisHost(t *testing.T) {
 	base := PolicyOptions{
 		Federation: Legacy,
-		Host:       addrs("127.0.0.1 ::1 10.0.0.2 2a01::2"),
+		Host:       addrs("127.0.0.1 ::1 10.0.0.2 2a01::2 fe80::1%eth0"),
 		Relay:      addrs("10.0.0.5 127.0.0.1"),
 		Ports:      [2]uint16{50000, 59999},
 	}
@@ -172,6 +172,8 @@ func TestPolicyRulesAboutThisHost(t *testing.T) {
 		{peer: "10.0.0.2:9", allow: "10.0.0.2/32", deny: "10.0.0.0/8"},
 		{peer: "[2a01::2]:9", allow: "2a01::/16"},
 		{peer: "[2a01::2]:9", allow: "2a01::2/128", want: true},
+		{peer: "[fe80::1]:9", allow: "fe80::/10"},
+		{peer: "[fe80::2]:9", allow: "fe80::/10", want: true},
 		// Loopback is nothing but this host: a rule about it means it. The lab lives by that.
 		{peer: "127.0.0.1:9", allow: "127.0.0.0/8", want: true},
 		{peer: "127.0.0.1:9", internalAllow: "127.0.0.0/8", want: true},
