@@ -191,12 +191,14 @@ func TestSendRefusals(t *testing.T) {
 				send("", f.addr())
 				send("mapped", netip.AddrPortFrom(netip.AddrFrom16(f.addr().Addr().As16()), f.addr().Port()))
 			})
-			if data, _ := f.receive(t); data != "mapped" {
-				t.Errorf("got %q", data)
+			for _, want := range []string{"", "mapped"} { // an empty datagram is one
+				if data, _ := f.receive(t); data != want {
+					t.Errorf("got %q, want %q", data, want)
+				}
 			}
 			call(w, func() {
-				if got := p.Counters().Unsent; got != 3 {
-					t.Errorf("%d unsent, want 3", got)
+				if got := p.Counters().Unsent; got != 2 {
+					t.Errorf("%d unsent, want 2", got)
 				}
 			})
 		})

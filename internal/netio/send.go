@@ -42,13 +42,13 @@ func (o *outbox) push(p *socketPort, b *pkt.Buf, pk *Packet, to netip.AddrPort) 
 	i := o.n
 	size := o.addr[i].set(to, p.v6)
 	data := b.Bytes()
-	if size == 0 || len(data) == 0 {
+	if size == 0 {
 		p.counters.Unsent++
 		o.pool.Put(b)
 		return
 	}
 	o.port[i], o.buf[i], o.whole[i] = p, b, false
-	o.iov[i].Base = &data[0]
+	o.iov[i].Base = unsafe.SliceData(data) // of an empty datagram, too, which is one
 	o.iov[i].SetLen(len(data))
 	m := &o.msg[i]
 	*m = mmsghdr{}
