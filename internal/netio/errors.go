@@ -59,11 +59,11 @@ func (w *socketWorker) drainErrors(p *socketPort, now time.Time) {
 		if !ok {
 			continue
 		}
+		e.Peer = r.addr.get()
 		if !e.Local {
 			p.counters.Unreachable++
-		}
-		if e.Peer = r.addr.get(); e.Local && e.Peer.Port() == 0 {
-			e.Peer = w.out.refused.take(p, e.Peer)
+		} else if e.Peer, ok = w.out.refused.take(p, e.Peer); !ok {
+			continue
 		}
 		if told != nil {
 			told.Unreachable(now, e)
@@ -119,11 +119,12 @@ func extendedError(x *unix.SockExtendedErr) (e ICMP, ok bool) {
 }
 
 // maxRefusals is how many refused packets are remembered between two looks at the
-// error queues.
+// error queues; of more, nobody is told.
 const maxRefusals = sendBatch
 
 // refusals remembers where packets were to go that the host called too long: what
-// the kernel queues for IPv4 lacks the port.
+// the kernel queues lacks the port for IPv4, and is queued twice if the packet was
+// not the first of its system call.
 type refusals []refusal
 
 type refusal struct {
@@ -137,16 +138,16 @@ func (r *refusals) note(p *socketPort, to netip.AddrPort) {
 	}
 }
 
-// take returns the oldest refusal of a port to an address, or the address as it is
-// if there is none.
-func (r *refusals) take(p *socketPort, to netip.AddrPort) netip.AddrPort {
+// take returns the oldest refusal of a port to an address, of which the port number
+// may be 0, and forgets it.
+func (r *refusals) take(p *socketPort, to netip.AddrPort) (netip.AddrPort, bool) {
 	for i, x := range *r {
-		if x.port == p && x.to.Addr() == to.Addr() {
+		if x.port == p && x.to.Addr() == to.Addr() && (to.Port() == 0 || x.to == to) {
 			*r = slices.Delete(*r, i, i+1)
-			return x.to
+			return x.to, true
 		}
 	}
-	return to
+	return netip.AddrPort{}, false
 }
 
 // forget drops what is left of a port whose error queue is empty.

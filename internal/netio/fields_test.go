@@ -25,7 +25,7 @@ func TestFields(t *testing.T) {
 		f := bed.far(t, local)
 		for _, tt := range []struct{ tos, ttl, back uint8 }{
 			{0xb8, 64, 0xb8},
-			{0xb9, 1, 0xb9}, // ECT(1)
+			{0xb9, 1, 0xb9}, // the lowest bits are ECN
 			{0x03, 255, 0x03},
 			{0, 9, 10 << 2}, // nothing asked for: the port's mark
 		} {

@@ -3,6 +3,7 @@ package netio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -220,13 +221,22 @@ func (e bounce) Receive(_ time.Time, batch []Packet) {
 	}
 }
 
+// The options of the ports that media and relays open.
+var optionSets = []struct {
+	name string
+	Options
+}{
+	{"media", Options{DSCP: 46}},
+	{"relay", Options{Fields: true, Errors: true, Large: true, ReusePort: true}},
+}
+
 // turning sets up a worker that the caller turns by hand.
-func turning(t testing.TB) (*socketWorker, *rawFar) {
+func turning(t testing.TB, o Options) (*socketWorker, *rawFar) {
 	w := newSocketWorker()
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{DSCP: 46})
+	p, err := w.Listen(netip.AddrPortFrom(v4, 0), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,46 +251,111 @@ func TestReceiveAndSendDontAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("allocation counts are not meaningful under the race detector")
 	}
-	w, f := turning(t)
-	data := make([]byte, 172)
-	allocs := testing.AllocsPerRun(200, func() {
-		for range 5 {
-			f.send(data)
+	for _, o := range optionSets {
+		w, f := turning(t, o.Options)
+		data := make([]byte, 172)
+		allocs := testing.AllocsPerRun(200, func() {
+			for range 5 {
+				f.send(data)
+			}
+			if err := w.turn(never{}); err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				f.receive(data)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%s: %v allocations for a batch received and sent", o.name, allocs)
 		}
-		if err := w.turn(never{}); err != nil {
-			t.Fatal(err)
-		}
-		for range 5 {
-			f.receive(data)
-		}
-	})
-	if allocs != 0 {
-		t.Errorf("%v allocations for a batch received and sent", allocs)
 	}
 }
 
-func BenchmarkReceiveAndSend(b *testing.B) {
-	for _, batch := range []int{1, 16} {
-		b.Run(map[int]string{1: "one", 16: "sixteen"}[batch], func(b *testing.B) {
-			w, f := turning(b)
-			data := make([]byte, 172)
-			b.ReportAllocs()
-			for b.Loop() {
-				b.StopTimer()
-				for range batch {
-					f.send(data)
+// Packets that must not be fragmented, ICMP errors and a look at the counters cost
+// no memory either.
+func TestErrorsDontAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("allocation counts are not meaningful under the race detector")
+	}
+	w := newSocketWorker()
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{Fields: true, Errors: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := &counting{}
+	if err := p.Attach(told); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { p.Close(); w.end(w.close) }()
+	closed := listenUDP(t, v4)
+	nobody := closed.addr()
+	closed.Close()
+	var pk Packet
+	allocs := testing.AllocsPerRun(200, func() {
+		for _, whole := range []bool{false, true} {
+			pk = Packet{Buf: w.Buffer(), TOS: 1, TTL: 2, DontFragment: whole}
+			pk.Buf.Use(0, 100)
+			p.Send(&pk, nobody)
+		}
+		w.out.flush()
+		if err := w.turn(never{}); err != nil {
+			t.Fatal(err)
+		}
+		p.Counters()
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+	if told.errors < 200 || p.Counters().Unreachable < 200 {
+		t.Errorf("%d errors told, %d counted", told.errors, p.Counters().Unreachable)
+	}
+}
+
+// counting is told of errors and counts them.
+type counting struct{ errors int }
+
+func (c *counting) Receive(time.Time, []Packet)       {}
+func (c *counting) Unreachable(now time.Time, e ICMP) { c.errors++ }
+
+// BenchmarkLoop is everything: a far end sends a burst, the worker sends it back, the
+// far end receives it.
+func BenchmarkLoop(b *testing.B) {
+	for _, o := range optionSets {
+		for _, burst := range []int{1, Batch} {
+			b.Run(fmt.Sprintf("%s/%d", o.name, burst), func(b *testing.B) {
+				w, f := turning(b, o.Options)
+				data := make([]byte, 172)
+				b.ReportAllocs()
+				for b.Loop() {
+					for range burst {
+						f.send(data)
+					}
+					if err := w.turn(never{}); err != nil {
+						b.Fatal(err)
+					}
+					for range burst {
+						f.receive(data)
+					}
 				}
-				b.StartTimer()
-				if err := w.turn(never{}); err != nil {
-					b.Fatal(err)
-				}
-				b.StopTimer()
-				for range batch {
-					f.receive(data)
-				}
-				b.StartTimer()
-			}
-		})
+			})
+		}
+	}
+}
+
+// BenchmarkLarge is one long datagram there and back.
+func BenchmarkLarge(b *testing.B) {
+	w, f := turning(b, Options{Large: true})
+	data := make([]byte, 9000)
+	b.ReportAllocs()
+	for b.Loop() {
+		f.send(data)
+		if err := w.turn(never{}); err != nil {
+			b.Fatal(err)
+		}
+		f.receive(data)
 	}
 }
 
