@@ -140,6 +140,18 @@ func TestLeaseReturns(t *testing.T) {
 	}
 }
 
+func TestLeaseReturnsBytes(t *testing.T) {
+	q := NewQuota(QuotaOptions{BytesPerSecond: 1_000_000})
+	for range 1000 {
+		l := lease(t, q, "alice")
+		l.Spend(start.UnixNano(), 10)
+		l.Return()
+	}
+	if got, why := spend(lease(t, q, "alice"), start, 1000, 10_000); got != 990 {
+		t.Errorf("%d packets, then %v; want 990", got, why)
+	}
+}
+
 func TestLeasesThatComeAndGoTakeNothing(t *testing.T) {
 	q := NewQuota(QuotaOptions{Bandwidth: 10_000_000})
 	for range 10_000 {
@@ -154,6 +166,20 @@ func TestLeasesThatComeAndGoTakeNothing(t *testing.T) {
 	// The bucket holds 0.1 s, of which mallory sent 10 kB.
 	if got, why := spend(lease(t, q, "bob"), start, 1000, 10_000); got != 990 {
 		t.Errorf("%d packets of bob's, then %v; want 990", got, why)
+	}
+}
+
+// A packet may be paid for with what is at hand and what is left in the bucket together.
+func TestRefillAsksForWhatIsMissing(t *testing.T) {
+	l := newLimit(1000, time.Second, 1)
+	var bucket, sharers atomic.Int64
+	l.take(&bucket, start.UnixNano(), 850, 850)
+	tokens := int64(600)
+	if !refill(&tokens, l, &bucket, start.UnixNano(), 750, &sharers) || tokens != 750 {
+		t.Errorf("%d tokens, want 750", tokens)
+	}
+	if refill(&tokens, l, &bucket, start.UnixNano(), 751, &sharers) || tokens != 750 {
+		t.Errorf("%d tokens out of an empty bucket, want 750", tokens)
 	}
 }
 

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"strings"
 	"testing"
@@ -80,6 +81,30 @@ func TestNonceIsBoundToTheAddress(t *testing.T) {
 	} {
 		if got := n.Check(nonce, start, tt.from); got != tt.want {
 			t.Errorf("from %v: %v, want %v", tt.from, got, tt.want)
+		}
+	}
+}
+
+// All 64 bits that prove the address depend on it.
+func TestNonceProofIsWhole(t *testing.T) {
+	n := newNonces(time.Hour)
+	var seen [sealedBytes]map[byte]bool
+	for port := range uint16(200) {
+		nonce := n.Append(nil, start, netip.AddrPortFrom(caller.Addr(), port+1))
+		sealed, err := base64.RawStdEncoding.DecodeString(string(nonce[sealedAt:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, b := range sealed {
+			if seen[i] == nil {
+				seen[i] = map[byte]bool{}
+			}
+			seen[i][b] = true
+		}
+	}
+	for i, values := range seen {
+		if proof := timeBytes <= i && i < markAt; proof != (len(values) > 50) {
+			t.Errorf("byte %d has %d values for 200 clients", i, len(values))
 		}
 	}
 }
