@@ -409,10 +409,14 @@ func TestPionTCPAllocation(t *testing.T) {
 	}
 }
 
-// converse sends a megabyte each way at once, ends one direction after the other, and looks at every byte.
+// converse sends a megabyte each way at once (coturn 4.6.1 stalls at times with more than a few buffers full, and gets
+// 64 kB), ends one direction after the other, and looks at every byte.
 func converse(t *testing.T, a, b net.Conn) {
 	t.Helper()
 	sent := make([]byte, 1<<20)
+	if coturnUnderTest {
+		sent = sent[:64<<10]
+	}
 	for i := range sent {
 		sent[i] = byte(i * 7 >> 3)
 	}
