@@ -269,7 +269,7 @@ func (r *Relay) Close() {
 				w.close(now, s)
 			}
 			for _, l := range w.listeners {
-				if l != nil {
+				if l != nil && l.port != nil { // a stream listener has none
 					l.port.Close()
 				}
 			}
