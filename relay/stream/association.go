@@ -86,7 +86,6 @@ func (a *association) serve(c *Conn) Reason {
 	defer a.set.forget(a)
 	conn, err := dtls.ServerWithOptions(a, net.UDPAddrFromAddrPort(a.client),
 		dtls.WithGetCertificate(c.listener.dtlsCertificate),
-		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
 		dtls.WithSupportedProtocols(applicationProtocols...))
 	if err != nil {
 		return HandshakeFailed

@@ -117,7 +117,12 @@ func (c *Conn) ended() Reason {
 
 // serve is the connection's own goroutine: it reads until the end, and returns when nothing of the connection is left.
 func (c *Conn) serve(read func() Reason) {
-	c.stop(c.guarded(read))
+	r := c.guarded(read)
+	if final := c.out.closing(); final != none {
+		r = final // and the writer has to say so to the client yet
+		c.out.finish()
+	}
+	c.stop(r)
 	c.out.finish()
 	if c.begun {
 		c.guarded(func() Reason { c.listener.handler.Closed(c); return none })

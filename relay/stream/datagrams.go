@@ -65,9 +65,6 @@ func (l *Listener) listenDTLS(local netip.AddrPort) error {
 func (d *datagrams) run(ctx context.Context) error {
 	err := d.worker.Run(ctx, noTimers{})
 	d.close()
-	if ctx.Err() != nil {
-		return nil
-	}
 	return err
 }
 

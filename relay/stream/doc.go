@@ -11,13 +11,14 @@
 //
 // # What an unauthenticated client costs
 //
-// A client without an allocation holds at most, besides the kernel's socket:
+// A client without an allocation holds at most, besides what the kernel has for its socket:
 //
 //	8 KiB    before its first byte: a [Conn] and a goroutine
-//	32 KiB   with TCP: those, 4 KiB to read into, 4 queued frames, its answers' writer
-//	96 KiB   with TLS, the handshake included, which may queue no more than crypto/tls's 64 KiB
-//	128 KiB  with DTLS, the handshake included, of whose messages 32 KiB are taken at most
+//	32 KiB   with TCP: those, 4 KiB to read into, 4 queued frames, and a writer for the answers
+//	64 KiB   with TLS, of whose handshake 16 KiB are read at most
+//	128 KiB  with DTLS, of whose handshake 32 KiB are read, and 16 datagrams kept
 //
-// and that for no longer than the times of [Limits]. So the default of 4,096 clients holds 128 MiB over TCP at worst, and
-// 32 MiB if they only sit there. TestWhatNewcomersHold measures it.
+// and for no longer than [Limits] says. The default of 4,096 clients so holds 32 MiB when they only sit there, and at
+// the very worst 128 MiB over TCP, 256 MiB over TLS and 512 MiB over DTLS. A DTLS client that has not returned its cookie
+// holds 32 KiB, and there are at most [Limits].Handshakes of those: 8 MiB. The tests in cost_test.go measure all of it.
 package stream

@@ -129,16 +129,6 @@ func next[T any](t *testing.T, what string, from <-chan T) T {
 	}
 }
 
-// never waits a little for something that must not come.
-func never[T any](t *testing.T, what string, from <-chan T) {
-	t.Helper()
-	select {
-	case <-from:
-		t.Fatalf("unexpected %s", what)
-	case <-time.After(50 * time.Millisecond):
-	}
-}
-
 // serve runs a listener on loopback until the test ends.
 func serve(t *testing.T, o Options, h Handler) *Listener {
 	t.Helper()

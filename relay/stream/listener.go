@@ -269,7 +269,7 @@ func acceptAll(ctx context.Context, from net.Listener, failed func(), log *slog.
 			take(socket)
 			continue
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // whoever ended ctx closed the listener
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept on %s: %w", from.Addr(), err)
 		}

@@ -135,6 +135,16 @@ func (o *outbound) close(r Reason) bool {
 	return o.started && o.bind != answered // whose writer ends by itself, or has
 }
 
+// closing returns what the handler has closed the connection for, if there is a writer to do it.
+func (o *outbound) closing() Reason {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.started {
+		return none
+	}
+	return o.final
+}
+
 // finish waits for the writer, if there is one, and sees to it that there will be none. The connection has ended.
 func (o *outbound) finish() {
 	o.mu.Lock()
@@ -203,9 +213,7 @@ func (c *Conn) writeAll() Reason {
 // farewell ends what is upon the socket in order, if the handler closed the connection: TLS says so to its client (RFC
 // 8446 section 6.1), and so does DTLS. It returns what the connection ends for, or none if it goes on without a writer.
 func (c *Conn) farewell() Reason {
-	c.out.mu.Lock()
-	final := c.out.final
-	c.out.mu.Unlock()
+	final := c.out.closing()
 	if final == none {
 		return none
 	}

@@ -17,8 +17,6 @@ const (
 	// maxFrame is the longest frame that there can be: STUN's 20-byte header and the largest multiple of four that its
 	// 16-bit length can hold (RFC 8489 section 5).
 	maxFrame = 20 + 65532
-	// frameHeader is what FrameSize has to see.
-	frameHeader = 4
 )
 
 // first waits for a stream's first byte.

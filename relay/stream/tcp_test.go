@@ -138,6 +138,18 @@ func TestTLS(t *testing.T) {
 	})
 }
 
+func TestTLSHandshakeBytesAreBounded(t *testing.T) {
+	l := serve(t, Options{Network: TCP, Certificate: certificate(t)}, newKeeper(t))
+	c := dial(t, l)
+	first := []byte{22, 3, 1, 0x10, 0, 1, 0, 0xff, 0xff} // a hello of 64 KiB in records of 4
+	_, _ = c.Write(append(first, make([]byte, 4<<10-4)...))
+	for range 4 {
+		_, _ = c.Write(append([]byte{22, 3, 1, 0x10, 0}, make([]byte, 4<<10)...))
+	}
+	expectEnd(t, c)
+	expectEnded(t, l, HandshakeFailed, 1)
+}
+
 func TestWithoutCertificate(t *testing.T) {
 	for _, n := range []Network{TLS, DTLS} {
 		if _, err := Listen(Options{Network: n, Local: loopback}, newKeeper(t)); !errors.Is(err, errNoCertificate) {

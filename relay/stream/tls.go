@@ -2,6 +2,8 @@ package stream
 
 import (
 	"crypto/tls"
+	"errors"
+	"math"
 	"net"
 	"time"
 
@@ -13,6 +15,10 @@ import (
 // tlsHandshakeRecord is the first byte of a TLS connection: a record of the handshake (RFC 8446 section 5.1). STUN
 // begins with 0 to 3 and ChannelData with 64 to 79 (RFC 7983 section 7), so one byte tells them apart.
 const tlsHandshakeRecord = 0x16
+
+// tlsHandshakeBytes is how much of a client's handshake is read, in bytes. The largest that are needed, with keys against
+// quantum computers and a session ticket, have some 4 KiB; the library alone would keep 64.
+const tlsHandshakeBytes = 16 << 10
 
 // applicationProtocols are what a client may ask for by name (RFC 7443 section 3).
 var applicationProtocols = []string{"stun.turn", "stun.nat-discovery"}
@@ -37,7 +43,8 @@ func (l *Listener) dtlsCertificate(*dtls.ClientHelloInfo) (*tls.Certificate, err
 func (c *Conn) startTLS(head []byte) Reason {
 	c.transport = turn.TLS
 	lower := c.socket
-	upper := tls.Server(&rewound{Conn: lower, head: head}, c.listener.tls)
+	again := &rewound{Conn: lower, head: head, left: tlsHandshakeBytes}
+	upper := tls.Server(again, c.listener.tls)
 	if err := lower.SetDeadline(time.Now().Add(c.listener.limits.Handshake)); err != nil {
 		return ConnectionLost
 	}
@@ -50,14 +57,17 @@ func (c *Conn) startTLS(head []byte) Reason {
 	if err := lower.SetDeadline(time.Time{}); err != nil {
 		return ConnectionLost
 	}
+	again.left = math.MaxInt
 	c.socket = upper
 	return none
 }
 
-// rewound is a connection whose first bytes were read and are to be read again.
+// rewound is a connection whose first bytes were read and are to be read again, and of which no more is read than is
+// left.
 type rewound struct {
 	net.Conn
 	head []byte
+	left int
 }
 
 func (r *rewound) Read(b []byte) (int, error) {
@@ -66,5 +76,12 @@ func (r *rewound) Read(b []byte) (int, error) {
 		r.head = r.head[n:]
 		return n, nil
 	}
-	return r.Conn.Read(b)
+	if r.left <= 0 {
+		return 0, errLongHandshake
+	}
+	n, err := r.Conn.Read(b)
+	r.left -= n
+	return n, err
 }
+
+var errLongHandshake = errors.New("handshake too long")

@@ -1,0 +1,422 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"causeway/relay/turn"
+)
+
+// udp is a client's socket.
+func udp(t *testing.T, l *Listener) *net.UDPConn {
+	t.Helper()
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(l.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	patient(t, c)
+	return c
+}
+
+// dialDTLS handshakes with a listener.
+func dialDTLS(t *testing.T, l *Listener, protocols ...string) *dtls.Conn {
+	t.Helper()
+	c, err := tryDTLS(t, l, protocols...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func tryDTLS(t *testing.T, l *Listener, protocols ...string) (*dtls.Conn, error) {
+	t.Helper()
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	options := []dtls.ClientOption{dtls.WithInsecureSkipVerify(true)}
+	if len(protocols) > 0 {
+		options = append(options, dtls.WithSupportedProtocols(protocols...))
+	}
+	c, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(l.Addr()), options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	patient(t, c)
+	return c, nil
+}
+
+// expectMessage reads one message.
+func expectMessage(t *testing.T, c net.Conn, want []byte) {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	n, err := c.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b[:n], want) {
+		t.Fatalf("read %x, want %x", head(b[:n]), head(want))
+	}
+}
+
+func TestDTLS(t *testing.T) {
+	k := newKeeper(t)
+	k.on = func(c *Conn, frame []byte) { c.Send(frame, Control) }
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t)}, k)
+	c := dialDTLS(t, l, "stun.turn")
+	state, ok := c.ConnectionState()
+	if !ok || state.NegotiatedProtocol != "stun.turn" {
+		t.Errorf("negotiated %q", state.NegotiatedProtocol)
+	}
+	// One message a datagram, without padding, whole and in order.
+	for _, want := range [][]byte{bindingRequest(1), channelData(5)[:9], bindingRequest(2), message(1, 1, 1200)} {
+		write(t, c, want)
+		if got := next(t, "message", k.frames); !bytes.Equal(got, want) {
+			t.Fatalf("got %x, want %x", head(got), head(want))
+		}
+		expectMessage(t, c, want)
+	}
+	conn := next(t, "connection", k.accepted)
+	if conn.Transport() != turn.DTLS || conn.Client().String() != c.LocalAddr().String() || conn.Server() != l.Addr() {
+		t.Errorf("%v from %v to %v", conn.Transport(), conn.Client(), conn.Server())
+	}
+	if n := l.Counters(); n.Handshakes != 0 || n.Open != 1 || n.Accepted != 1 {
+		t.Errorf("counted %+v", n)
+	}
+	// Several messages that are queued at once are as many datagrams.
+	conn.Send(channelData(5)[:9], Media)
+	conn.Send(channelData(2)[:6], Media)
+	expectMessage(t, c, channelData(5)[:9])
+	expectMessage(t, c, channelData(2)[:6])
+	_ = c.Close()
+	next(t, "end", k.closed)
+	expectEnded(t, l, ClientClosed, 1)
+}
+
+func TestDTLSCloseByTheHandler(t *testing.T) {
+	k := newKeeper(t)
+	k.on = func(c *Conn, frame []byte) {
+		c.Send(frame, Control)
+		c.Close(ServerClosed)
+	}
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t)}, k)
+	c := dialDTLS(t, l)
+	write(t, c, bindingRequest(1))
+	expectMessage(t, c, bindingRequest(1))
+	if _, err := c.Read(make([]byte, 100)); err == nil {
+		t.Error("it goes on")
+	}
+	expectEnded(t, l, ServerClosed, 1)
+}
+
+// ConnectionBind is not for DTLS (RFC 6062 section 5.4): it is a message like others.
+func TestDTLSReadsOnAfterConnectionBind(t *testing.T) {
+	k := newKeeper(t)
+	c := dialDTLS(t, serve(t, Options{Network: DTLS, Certificate: certificate(t)}, k))
+	write(t, c, connectionBindFor(1))
+	write(t, c, bindingRequest(1))
+	next(t, "message", k.frames)
+	next(t, "message behind it", k.frames)
+}
+
+func TestDTLSTimeLimits(t *testing.T) {
+	const short = 150 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		limits Limits
+		send   int
+		want   Reason
+	}{
+		{"no first message", Limits{FirstFrame: short}, 0, NoFirstFrame},
+		{"idle", Limits{Idle: short}, 1, IdleTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: c.limits}, newKeeper(t))
+			client := dialDTLS(t, l)
+			for range c.send {
+				write(t, client, bindingRequest(1))
+			}
+			expectEnded(t, l, c.want, 1)
+		})
+	}
+	t.Run("allocated", func(t *testing.T) {
+		k := newKeeper(t)
+		k.on = func(c *Conn, _ []byte) { c.SetAllocated(true) }
+		l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{Idle: short}}, k)
+		c := dialDTLS(t, l)
+		write(t, c, bindingRequest(1))
+		next(t, "message", k.frames)
+		time.Sleep(2 * short)
+		write(t, c, message(1, 1, 4000)) // longer than a newcomer's may be
+		next(t, "message", k.frames)
+		next(t, "connection", k.accepted).SetAllocated(false)
+		expectEnded(t, l, IdleTimeout, 1)
+	})
+	t.Run("too long", func(t *testing.T) {
+		l := serve(t, Options{Network: DTLS, Certificate: certificate(t)}, newKeeper(t))
+		write(t, dialDTLS(t, l), message(1, 1, 2048))
+		expectEnded(t, l, FrameTooLong, 1)
+	})
+}
+
+// clientHelloDatagram is a ClientHello of DTLS 1.2, first or with a cookie.
+func clientHelloDatagram(sequence uint16, cookie []byte) []byte {
+	body := append([]byte{0xfe, 0xfd}, make([]byte, 32)...)
+	body = append(body, 0, byte(len(cookie)))
+	body = append(body, cookie...)
+	body = append(body, 0, 2, 0xc0, 0x2b, 1, 0, // ECDHE-ECDSA with AES-128-GCM, no compression
+		0, 26, // extensions:
+		0, 0x17, 0, 0, // extended master secret
+		0, 0x0a, 0, 4, 0, 2, 0, 0x17, // P-256
+		0, 0x0b, 0, 2, 1, 0, // uncompressed points
+		0, 0x0d, 0, 4, 0, 2, 4, 3) // ECDSA with SHA-256
+	return handshakeRecord(clientHello, sequence, 0, body)
+}
+
+func handshakeRecord(kind byte, sequence uint16, offset int, body []byte) []byte {
+	h := make([]byte, recordHeader+handshakeHeader, recordHeader+handshakeHeader+len(body))
+	h[0], h[1], h[2] = recordHandshake, 0xfe, 0xfd
+	binary.BigEndian.PutUint16(h[9:], sequence) // the low bits of the record's sequence number
+	binary.BigEndian.PutUint16(h[11:], uint16(handshakeHeader+len(body)))
+	h[13] = kind
+	h[16] = byte(len(body) + offset)
+	binary.BigEndian.PutUint16(h[17:], sequence)
+	h[21] = byte(offset)
+	h[24] = byte(len(body))
+	return append(h, body...)
+}
+
+// cookieFrom reads a HelloVerifyRequest.
+func cookieFrom(t *testing.T, c net.Conn) []byte {
+	t.Helper()
+	b := make([]byte, 1500)
+	n, err := c.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f recordFilter
+	f.sent(b[:n])
+	if len(f.cookie) == 0 {
+		t.Fatalf("no cookie in %x", b[:n])
+	}
+	return f.cookie
+}
+
+// A sender that cannot show that it gets what is sent to it costs little and not for long, and cannot disturb others.
+func TestDTLSCookie(t *testing.T) {
+	const short = 150 * time.Millisecond
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{FirstByte: short}}, newKeeper(t))
+	c := udp(t, l)
+	first := clientHelloDatagram(0, nil)
+	write(t, c, first)
+	cookie := cookieFrom(t, c)
+	if sent := recordHeader + handshakeHeader + 3 + len(cookie); sent > len(first)+16 {
+		t.Errorf("%d bytes are answered with %d", len(first), sent)
+	}
+	wrong := bytes.Clone(cookie)
+	wrong[0] ^= 1
+	write(t, c, clientHelloDatagram(1, wrong))
+	write(t, c, clientHelloDatagram(1, nil))
+	eventually(t, func() bool { return l.Counters().Dropped[BadCookie] == 2 }, func() { t.Error("wrong cookies are not counted") })
+	if n := l.Counters(); n.Open != 1 {
+		t.Errorf("%d connections after a wrong cookie", n.Open)
+	}
+	expectEnded(t, l, NoFirstByte, 1)
+
+	// With the cookie, it is answered with a ServerHello, and then has the time of the handshake.
+	c = udp(t, l)
+	write(t, c, first)
+	write(t, c, clientHelloDatagram(1, cookieFrom(t, c)))
+	time.Sleep(2 * short)
+	if n := l.Counters().Ended[NoFirstByte]; n != 1 {
+		t.Errorf("%d connections ended for want of a cookie", n)
+	}
+}
+
+func TestDTLSDropsWhatIsNotAHello(t *testing.T) {
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t)}, newKeeper(t))
+	c := udp(t, l)
+	strange := [][]byte{
+		bindingRequest(1), {}, {22}, clientHelloDatagram(0, nil)[:30], clientHelloDatagram(1, []byte("cookie")),
+		handshakeRecord(clientHello, 0, 20, make([]byte, 10)), handshakeRecord(helloVerifyRequest, 0, 0, make([]byte, 10)),
+		bytes.Repeat([]byte{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1}, 4),
+	}
+	for _, b := range strange {
+		write(t, c, b)
+	}
+	write(t, c, make([]byte, maxRecordDatagram+1))
+	eventually(t, func() bool {
+		n := l.Counters()
+		return n.Dropped[NotDTLS] == uint64(len(strange)) && n.Dropped[DatagramTooLong] == 1
+	}, func() { t.Errorf("dropped %v", l.Counters().Dropped) })
+	if n := l.Counters(); n.Accepted != 0 {
+		t.Errorf("%d clients came of it", n.Accepted)
+	}
+}
+
+func TestDTLSHandshakesAreBounded(t *testing.T) {
+	k := newKeeper(t)
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{Handshakes: 3}}, k)
+	// Newcomers take the places of those before them that have not come back with their cookie.
+	for n := range uint64(5) {
+		c := udp(t, l)
+		write(t, c, clientHelloDatagram(0, nil))
+		cookieFrom(t, c)
+		if n >= 3 {
+			expectEnded(t, l, Displaced, n-2)
+		}
+	}
+	dialDTLS(t, l) // a client that answers gets through
+	// Those that have come back keep theirs.
+	for range 3 {
+		c := udp(t, l)
+		write(t, c, clientHelloDatagram(0, nil))
+		write(t, c, clientHelloDatagram(1, cookieFrom(t, c)))
+	}
+	eventually(t, func() bool {
+		l.datagrams.mu.Lock()
+		defer l.datagrams.mu.Unlock()
+		return l.datagrams.shaking == 3 && l.datagrams.unproven.Len() == 0
+	}, func() { t.Fatalf("counted %+v", l.Counters()) })
+	c := udp(t, l)
+	write(t, c, clientHelloDatagram(0, nil))
+	expectEnded(t, l, TooManyHandshakes, 1)
+}
+
+func TestDTLSClientsAreBounded(t *testing.T) {
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{PerPrefix: 1}}, newKeeper(t))
+	first := dialDTLS(t, l)
+	write(t, udp(t, l), clientHelloDatagram(0, nil))
+	expectEnded(t, l, TooManyFromPrefix, 1)
+	_ = first.Close()
+	expectEnded(t, l, ClientClosed, 1)
+	dialDTLS(t, l)
+}
+
+// A client that never finishes its handshake may not make the library keep what it sends.
+func TestDTLSHandshakeBytesAreBounded(t *testing.T) {
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t)}, newKeeper(t))
+	c := udp(t, l)
+	write(t, c, clientHelloDatagram(0, nil))
+	write(t, c, clientHelloDatagram(1, cookieFrom(t, c)))
+	for sequence := uint16(5); l.Counters().Ended[HandshakeFailed] == 0; sequence++ {
+		if int(sequence)*200 > 4*handshakeBytes {
+			t.Fatal("fragments are taken without end")
+		}
+		write(t, c, handshakeRecord(16, sequence, 20, make([]byte, 200)))
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func TestDTLSListenerThatIsNotRun(t *testing.T) {
+	l, err := Listen(Options{Network: DTLS, Local: loopback, Certificate: certificate(t)}, newKeeper(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := l.Port(); n.Unsent != 0 {
+		t.Errorf("counters of a new port: %+v", n)
+	}
+	l.Close()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(l.Addr()))
+	if err != nil {
+		t.Fatalf("the port is still taken: %v", err)
+	}
+	_ = c.Close()
+}
+
+func TestRecordFilter(t *testing.T) {
+	cookie := []byte("twenty bytes of this")
+	request := handshakeRecord(helloVerifyRequest, 0, 0, append([]byte{0xfe, 0xfd, byte(len(cookie))}, cookie...))
+	first, second := clientHelloDatagram(0, nil), clientHelloDatagram(1, cookie)
+	data := func(kind byte, epoch uint16) []byte {
+		return []byte{kind, 0xfe, 0xfd, byte(epoch >> 8), byte(epoch), 0, 0, 0, 0, 0, 1, 0, 2, 1, 2}
+	}
+	exchange := handshakeRecord(16, 2, 0, make([]byte, 20))
+	for _, c := range []struct {
+		name        string
+		steps       [][]byte // nil: the listener sends its cookie
+		established bool
+		last        []byte
+		want        Drop
+		ok          bool
+	}{
+		{"first hello", nil, false, first, 0, true},
+		{"again", [][]byte{first, nil}, false, first, 0, true},
+		{"its second fragment", [][]byte{first}, false, handshakeRecord(clientHello, 0, 30, make([]byte, 5)), 0, true},
+		{"with the cookie", [][]byte{first, nil}, false, second, 0, true},
+		{"before there is one", [][]byte{first}, false, second, BadCookie, false},
+		{"a shorter cookie", [][]byte{first, nil}, false, clientHelloDatagram(1, cookie[:19]), BadCookie, false},
+		{"no cookie", [][]byte{first, nil}, false, clientHelloDatagram(1, nil), BadCookie, false},
+		{"cut in the random bytes", [][]byte{first, nil}, false, handshakeRecord(clientHello, 1, 0, make([]byte, 20)), BadCookie, false},
+		{"cut before the cookie", [][]byte{first, nil}, false, handshakeRecord(clientHello, 1, 0, make([]byte, 35)), BadCookie, false},
+		{"cut in the cookie", [][]byte{first, nil}, false, handshakeRecord(clientHello, 1, 0, append(make([]byte, 35), 9, 1)), BadCookie, false},
+		{"session beyond the end", [][]byte{first, nil}, false, handshakeRecord(clientHello, 1, 0, append(make([]byte, 34), 200)), BadCookie, false},
+		{"a later fragment", [][]byte{first, nil}, false, handshakeRecord(clientHello, 1, 40, make([]byte, 5)), BadCookie, false},
+		{"key exchange without the cookie", [][]byte{first, nil}, false, exchange, NotDTLS, false},
+		{"key exchange", [][]byte{first, nil, second}, false, exchange, 0, true},
+		{"encrypted", [][]byte{first, nil, second}, true, data(23, 1), 0, true},
+		{"data without keys", [][]byte{first, nil, second}, true, data(23, 0), NotDTLS, false},
+		{"two records", [][]byte{first, nil, second}, true, append(data(23, 1), data(22, 1)...), 0, true},
+		{"and a half", [][]byte{first, nil, second}, true, append(data(23, 1), 22), NotDTLS, false},
+		{"too long a record", [][]byte{first, nil, second}, true, data(23, 1)[:14], NotDTLS, false},
+		{"another version", [][]byte{first, nil, second}, true, []byte{23, 3, 3, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0}, NotDTLS, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var f recordFilter
+			for _, b := range c.steps {
+				if b == nil {
+					f.sent(request)
+				} else if _, ok := f.pass(b); !ok {
+					t.Fatalf("%x does not pass", b)
+				}
+			}
+			f.established = c.established
+			before := f.handshake
+			drop, ok := f.pass(c.last)
+			if drop != c.want || ok != c.ok {
+				t.Errorf("%s, passed %v; want %s, %v", drop, ok, c.want, c.ok)
+			}
+			if c.established && c.last[0] == 23 && len(c.last) == 15 && f.handshake != before {
+				t.Error("data is counted to the handshake")
+			}
+		})
+	}
+}
+
+// The filter sees what anybody sends: it must not fail on it, and must let nothing through unproven but hellos.
+func FuzzRecordFilter(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		filter := recordFilter{cookie: []byte("cookie")}
+		_, ok := filter.pass(b)
+		if ok && len(b) > 0 && !filter.proven {
+			for rest := b; len(rest) > 0; {
+				var r record
+				r, rest, _ = nextRecord(rest)
+				if h, hello := parseHello(r); !hello || h.sequence != 0 {
+					t.Fatalf("%x passed without the cookie", b)
+				}
+			}
+		}
+		if filter.proven && !bytes.Contains(b, []byte("cookie")) {
+			t.Fatalf("%x has no cookie", b)
+		}
+		filter.sent(b)
+		if beginsHandshake(b) && len(b) < recordHeader+handshakeHeader {
+			t.Fatalf("%x begins a handshake", b)
+		}
+	})
+}
