@@ -1,13 +1,15 @@
 package rig
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"sync/atomic"
 	"testing"
 )
 
 // Ports that no other test of this run was given, below the ephemeral range and none of causeway's own. A run begins
-// where its pid says, so that two runs on one machine seldom meet.
+// where its pid says, so that two runs on one machine seldom meet; where they do, a port in use is passed over.
 const firstPort, lastPort, portsPerRun = 12000, 19999, 2000
 
 var (
@@ -25,9 +27,31 @@ func Port(t testing.TB) int {
 func Ports(t testing.TB, n int) int {
 	t.Helper()
 	n += n % 2
-	p := portBase + int(nextPort.Add(int32(n))) - n
-	if p+n > portBase+portsPerRun {
-		t.Fatal("the tests have used up their ports")
+	for {
+		p := portBase + int(nextPort.Add(int32(n))) - n
+		if p+n > portBase+portsPerRun {
+			t.Fatal("the tests have used up their ports")
+		}
+		if free(p, n) {
+			return p
+		}
 	}
-	return p
+}
+
+// free says whether n ports from first are unused on 127.0.0.1, by UDP and by TCP.
+func free(first, n int) bool {
+	for port := first; port < first+n; port++ {
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		c, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return false
+		}
+		c.Close()
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
 }

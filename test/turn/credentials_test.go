@@ -4,7 +4,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -31,6 +34,28 @@ var credentialSources = []struct {
 		causewayAlone: true,
 		credential:    func(*testing.T, *subject) credential { return restCredential("previous") },
 	},
+	{
+		// What `causeway credentials` issues from the key of the A/V authentication certificate; the relay needs nothing
+		// but the same key to accept it.
+		name:          "a/v authentication",
+		causewayAlone: true,
+		credential:    issued,
+	},
+}
+
+// issued runs the command that issues a credential.
+func issued(t *testing.T, s *subject) credential {
+	t.Helper()
+	cmd := exec.Command(binaries.Plain, "credentials", "--user", "carol", "--ttl", "8h", "--json", "-c", filepath.Join(s.Dir, "causeway.yaml"))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("causeway credentials: %v", err)
+	}
+	var answer struct{ Username, Password string }
+	if err := json.Unmarshal(out, &answer); err != nil {
+		t.Fatalf("causeway credentials: %v in %s", err, out)
+	}
+	return credential{answer.Username, answer.Password}
 }
 
 // restCredential makes a name and a password of the TURN REST form as a web server would that knows the secret.

@@ -14,7 +14,8 @@ import (
 // What all tests use, made once.
 var (
 	binaries rig.Binaries
-	certs    rig.PKI
+	certs    rig.PKI // of the relay's TLS and DTLS listeners
+	issuer   rig.PKI // of A/V authentication
 )
 
 // Control run; see the package's comment.
@@ -43,6 +44,10 @@ func run(m *testing.M) int {
 		}
 	}
 	if certs, err = rig.NewPKI(filepath.Join(dir, "tls"), "127.0.0.1", "::1"); err != nil {
+		fmt.Fprintln(os.Stderr, "turn: make certificates:", err)
+		return 1
+	}
+	if issuer, err = rig.NewPKI(filepath.Join(dir, "issuer")); err != nil {
 		fmt.Fprintln(os.Stderr, "turn: make certificates:", err)
 		return 1
 	}

@@ -297,7 +297,7 @@ func TestPionClients(t *testing.T) {
 	}
 }
 
-// A client that is not in the permissions is not heard, and is from the moment that it is.
+// A peer without a permission is not heard; with one it is.
 func TestPionPermission(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
@@ -309,7 +309,12 @@ func TestPionPermission(t *testing.T) {
 			if _, err := peer.WriteTo([]byte("unasked"), relayed.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
-			// It would have overtaken nothing: the permission is asked for behind it, and what comes then comes alone.
+			if err := relayed.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if n, _, err := relayed.ReadFrom(make([]byte, 100)); err == nil {
+				t.Errorf("%d bytes came without a permission", n)
+			}
 			if err := c.CreatePermission(peer.LocalAddr()); err != nil {
 				t.Fatalf("CreatePermission: %v", err)
 			}

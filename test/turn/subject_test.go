@@ -51,6 +51,8 @@ type setup struct {
 	Dir   string
 	Admin string // HOST:PORT
 	TLS   rig.PKI
+	// Issuer is the A/V authentication certificate.
+	Issuer rig.PKI
 	// Open takes UDP, TCP and TLS; Closed takes TLS alone, and DTLS.
 	Open, Closed int
 	Ports        string
@@ -71,6 +73,7 @@ relay:
   tls: {certificate: {{.TLS.Cert}}, key: {{.TLS.Key}}}
   ports: {{.Ports}}
   users: {` + user + `: ` + password + `}
+  credentials: {certificate: {{.Issuer.Cert}}, key: {{.Issuer.Key}}}
   rest_secrets: [` + restSecret + `, previous]
   lifetime: {default: 1m, max: {{.MaxLifetime}}}
   mobility: true
@@ -122,7 +125,7 @@ type subject struct {
 // operator would, and must have left nothing: exit code 0, no panic, no data race.
 func start(t *testing.T, s setup) *subject {
 	t.Helper()
-	s.Dir, s.TLS = t.TempDir(), certs
+	s.Dir, s.TLS, s.Issuer = t.TempDir(), certs, issuer
 	s.Open, s.Closed = rig.Port(t), rig.Port(t)
 	if len(s.Hosts) == 0 {
 		s.Hosts = []string{"127.0.0.1", "::1"}
