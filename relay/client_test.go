@@ -93,7 +93,6 @@ type client struct {
 	server netip.AddrPort
 	user   string
 	key    []byte
-	realm  string
 	nonce  []byte
 	buf    []byte
 	data   [][]byte // messages that are no responses, in the order of their arrival

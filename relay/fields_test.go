@@ -57,8 +57,8 @@ func fields(t *testing.T, conn *net.UDPConn) (b []byte, tos, ttl int) {
 // TestHeaderFieldsAreCarried holds RFC 8656 section 14: DSCP and ECN go through, the TTL is one less, and what has
 // none left goes no further.
 func TestHeaderFieldsAreCarried(t *testing.T) {
-	const efECT = 46<<2 | 2 // EF with ECT(0)
-	const afCE = 34<<2 | 3  // AF41 with CE
+	const efCapable = 46<<2 | 2   // EF, from an ECN-capable transport
+	const afCongested = 34<<2 | 3 // AF41, congestion experienced
 	r, server := start(t, plain)
 	c, p := newClient(t, server, "alice", "secret"), newPeer(t, "127.0.0.1:0")
 	relayed := c.allocate()
@@ -66,23 +66,23 @@ func TestHeaderFieldsAreCarried(t *testing.T) {
 
 	option(t, p.conn, syscall.IPPROTO_IP, syscall.IP_RECVTOS, 1)
 	option(t, p.conn, syscall.IPPROTO_IP, syscall.IP_RECVTTL, 1)
-	option(t, c.conn, syscall.IPPROTO_IP, syscall.IP_TOS, efECT)
+	option(t, c.conn, syscall.IPPROTO_IP, syscall.IP_TOS, efCapable)
 	option(t, c.conn, syscall.IPPROTO_IP, syscall.IP_TTL, 17)
 	c.sendChannel(0x4000, []byte("to the peer"))
-	if b, tos, ttl := fields(t, p.conn); string(b) != "to the peer" || tos != efECT || ttl != 16 {
+	if b, tos, ttl := fields(t, p.conn); string(b) != "to the peer" || tos != efCapable || ttl != 16 {
 		t.Errorf("%q with TOS %#x, TTL %d", b, tos, ttl)
 	}
 	c.sendTo(p.addr, []byte("by Send"))
-	if b, tos, ttl := fields(t, p.conn); string(b) != "by Send" || tos != efECT || ttl != 16 {
+	if b, tos, ttl := fields(t, p.conn); string(b) != "by Send" || tos != efCapable || ttl != 16 {
 		t.Errorf("%q with TOS %#x, TTL %d", b, tos, ttl)
 	}
 
 	option(t, c.conn, syscall.IPPROTO_IP, syscall.IP_RECVTOS, 1)
 	option(t, c.conn, syscall.IPPROTO_IP, syscall.IP_RECVTTL, 1)
-	option(t, p.conn, syscall.IPPROTO_IP, syscall.IP_TOS, afCE)
+	option(t, p.conn, syscall.IPPROTO_IP, syscall.IP_TOS, afCongested)
 	option(t, p.conn, syscall.IPPROTO_IP, syscall.IP_TTL, 99)
 	p.send([]byte("to the client"), relayed)
-	if b, tos, ttl := fields(t, c.conn); string(b[4:]) != "to the client" || tos != afCE || ttl != 98 {
+	if b, tos, ttl := fields(t, c.conn); string(b[4:]) != "to the client" || tos != afCongested || ttl != 98 {
 		t.Errorf("%q with TOS %#x, TTL %d", b, tos, ttl)
 	}
 

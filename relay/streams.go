@@ -72,11 +72,11 @@ func newStreams(r *Relay) (*streams, error) {
 // run serves until ctx is done and every connection has ended.
 func (s *streams) run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	errs := make([]error, len(s.listeners))
+	errs := make([]error, len(s.listeners)+1)
 	for i, l := range s.listeners {
 		wg.Go(func() { errs[i] = l.Run(ctx) })
 	}
-	errs = append(errs, s.connections.Run(ctx))
+	errs[len(s.listeners)] = s.connections.Run(ctx)
 	wg.Wait()
 	return errors.Join(errs...)
 }

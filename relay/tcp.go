@@ -46,6 +46,13 @@ func (p *pace) move(n int) time.Duration {
 	return 0
 }
 
+// close gives back what is left of the rates.
+func (p *pace) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lease.Return()
+}
+
 // openTCP opens the relayed address of a TCP allocation: peers connect to it, and connections to peers leave from it.
 func (w *worker) openTCP(now time.Time, s *session, a turn.Action) (o turn.Opened) {
 	family := turn.IPv4
@@ -126,6 +133,7 @@ func (s *session) closeTCP(now time.Time) {
 	s.worker.closedToPeer.bytes += up
 	s.worker.closedToClient.bytes += down
 	r.streams.connections.Close(s.id)
+	s.tcp.pace.close()
 	r.pools[poolKey{turn.FamilyOf(s.tcp.local.Addr()), true}].put(now, s.tcp.local.Port())
 	s.tcp = nil
 }

@@ -127,6 +127,7 @@ func (w *worker) alter(now time.Time, a *turn.Action) {
 		w.move(s, a.To)
 	case turn.Settle:
 		w.settle(s, a.To)
+	default: // do's own
 	}
 }
 

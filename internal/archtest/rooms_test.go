@@ -37,7 +37,7 @@ var rooms = map[string]room{
 	"relay/auth":   {pure: true},
 	"relay/route":  {may: []string{"./internal/pkt"}, pure: true},
 	"relay/issue":  {may: []string{"./relay/auth", "./internal/...", prometheus}},
-	"relay/stream": {may: []string{"./relay/turn", "./internal/netio", "./internal/pkt", "./internal/wheel"}},
+	"relay/stream": {may: []string{"./relay/turn", "./internal/netio", "./internal/pkt", "./internal/wheel", "github.com/pion/dtls/v3", "github.com/pion/logging"}},
 
 	"mediation":        {may: []string{"./mediation/...", "./codec/...", "./qos/...", "./internal/...", prometheus, uuid}},
 	"mediation/sip":    {may: []string{"./mediation/number", "github.com/emiago/sipgo", "github.com/pion/sdp/v3"}, sockets: true},

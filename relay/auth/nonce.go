@@ -18,16 +18,18 @@ import (
 //
 // The last two bytes prove nothing that anything depends on; they tell a client that moved from somebody who guesses.
 const (
-	nonceCookie    = "obMatJos2"
-	featuresAt     = len(nonceCookie)
-	featuresLen    = 4 // base64 of 24 bits
-	sealedAt       = featuresAt + featuresLen
-	sealedBytes    = 14
-	timeBytes      = 4
-	macBytes       = 8
-	markAt         = timeBytes + macBytes
-	featurePassalg = 0x80 // bit 0, counted from the most significant of the set (RFC 8489 section 18.1)
-	featureAnon    = 0x40 // bit 1
+	nonceCookie = "obMatJos2"
+	featuresAt  = len(nonceCookie)
+	featuresLen = 4 // base64 of 24 bits
+	sealedAt    = featuresAt + featuresLen
+	sealedBytes = 14
+	timeBytes   = 4
+	macBytes    = 8
+	markAt      = timeBytes + macBytes
+	// Bit 0 of the set is its least significant, as RFC 8489 appendix B.1 has it and its errata settle; section 9.2 alone
+	// could be read the other way.
+	featurePassalg = 0x01 // bit 0 (RFC 8489 section 18.1)
+	featureAnon    = 0x02 // bit 1
 	nonceSkew      = 30   // seconds that the clocks of an array may differ
 )
 
@@ -75,10 +77,10 @@ type Nonces struct {
 func NewNonces(secret []byte, lifetime time.Duration, algorithms, userhash bool) *Nonces {
 	n := &Nonces{lifetime: int32(min(lifetime/time.Second, 1<<30))}
 	if algorithms {
-		n.features[0] |= featurePassalg
+		n.features[2] |= featurePassalg
 	}
 	if userhash {
-		n.features[0] |= featureAnon
+		n.features[2] |= featureAnon
 	}
 	key := mac(secret, "causeway nonce v1: address")
 	copy(n.inner[:], key)
@@ -133,7 +135,7 @@ func (n *Nonces) Check(nonce []byte, now time.Time, client netip.AddrPort) Fresh
 // finds fresh says so with authority.
 func (n *Nonces) Algorithms(nonce []byte) bool {
 	features, ok := nonceFeatures(nonce)
-	return ok && features[0]&featurePassalg != 0
+	return ok && features[2]&featurePassalg != 0
 }
 
 // nonceFeatures reads the security features of something that has the form of a nonce.

@@ -22,8 +22,8 @@ func TestNonceForm(t *testing.T) {
 		algorithms, userhash bool
 		prefix               string
 	}{
-		{true, true, "obMatJos2wAAA"},
-		{true, false, "obMatJos2gAAA"},
+		{true, true, "obMatJos2AAAD"},
+		{true, false, "obMatJos2AAAB"},
 		{false, true, "obMatJos2QAAA"},
 		{false, false, "obMatJos2AAAA"},
 	} {
@@ -157,7 +157,7 @@ func TestNonceWithABitFlipped(t *testing.T) {
 	if got := n.Check(append(nonce, 'A'), start, caller); got != Forged {
 		t.Errorf("a byte more: %v", got)
 	}
-	if n.Algorithms([]byte("obMatJos2wAAA")) || n.Algorithms(nil) {
+	if n.Algorithms([]byte("obMatJos2AAAD")) || n.Algorithms(nil) {
 		t.Error("Algorithms of what is no nonce")
 	}
 }
