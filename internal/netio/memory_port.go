@@ -119,7 +119,7 @@ func (p *memoryPort) Send(pk *Packet, to netip.AddrPort) {
 	pk.Buf = nil
 	defer p.worker.pool.Put(b)
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	if p.closed || to.Addr().Is4() != p.local.Addr().Is4() {
+	if p.closed || !to.IsValid() || to.Addr().Is4() != p.local.Addr().Is4() {
 		p.unsent()
 		return
 	}

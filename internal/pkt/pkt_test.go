@@ -41,6 +41,45 @@ func TestViews(t *testing.T) {
 	}
 }
 
+// A received datagram is wrapped and protected where it lies.
+func TestRoomAbout(t *testing.T) {
+	datagram := strings.Repeat("0123456789", MaxDatagram/10+1)[:MaxDatagram]
+	short := NewPool(1).Get()
+	for _, b := range []*Buf{short, Long(MaxDatagram)} {
+		b.Fill([]byte(datagram))
+		copy(b.Prepend(4), "head")
+		copy(b.Extend(4), "tail")
+		if got := string(b.Bytes()); got != "head"+datagram+"tail" {
+			t.Errorf("wrapped to %d bytes, %.20q...", len(got), got)
+		}
+		b.Prepend(Headroom - 4)
+		b.Extend(Tailroom - 4)
+		if b.Len() != Size {
+			t.Errorf("%d bytes in use, want all %d", b.Len(), Size)
+		}
+		panics(t, "bytes at", func() { b.Prepend(1) })
+		panics(t, "bytes at", func() { b.Extend(1) })
+		b.Trim(Headroom)
+		if got := string(b.Bytes()[:10]); got != "0123456789" {
+			t.Errorf("trimmed to %q", got)
+		}
+	}
+	panics(t, "bytes at", func() { short.Fill(make([]byte, Size-Headroom+1)) })
+}
+
+func TestLong(t *testing.T) {
+	p := NewPool(1)
+	b := Long(70_000)
+	if !b.IsLong() || b.Len() != 70_000 || cap(b.Bytes()) != 70_000+Tailroom {
+		t.Errorf("%d bytes, %d to the end", b.Len(), cap(b.Bytes()))
+	}
+	p.Put(b)
+	panics(t, "twice", func() { p.Put(b) })
+	if got := p.Get(); got == b || got.IsLong() {
+		t.Error("the pool kept a long buffer")
+	}
+}
+
 func TestMisusePanics(t *testing.T) {
 	b := new(Buf)
 	panics(t, "bytes at", func() { b.Use(1, Size) })

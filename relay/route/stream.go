@@ -1,5 +1,7 @@
 package route
 
+import "math"
+
 // Of RFC 3550 appendix A.1: a sequence number may be so much ahead of the highest,
 // or so much behind it; anything else is a jump, which the next packet has to
 // confirm.
@@ -105,11 +107,8 @@ func (s *stream) time(at int64, h header) {
 	} else if rate := s.clock.rate; rate != 0 {
 		ticks := int64(int32(h.timestamp - s.timestamp))
 		drift := at - s.at - ticks*second/int64(rate)
-		if drift < 0 {
-			drift = -drift
-		}
-		if drift < maxDrift {
-			s.jitter += (float64(drift) - s.jitter) / 16
+		if -maxDrift < drift && drift < maxDrift {
+			s.jitter += (math.Abs(float64(drift)) - s.jitter) / 16
 			s.timed = true
 		}
 	}
