@@ -51,7 +51,7 @@ func TestError438StaleNonce(t *testing.T) {
 			other.allocate()
 			c.nonce = other.nonce
 		}},
-		{"with other features", func(_ *rig, c *client) { c.nonce[9] = 'A' }},
+		{"with other features", func(_ *rig, c *client) { c.nonce[12] = 'A' }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
