@@ -24,7 +24,7 @@ func TestNonceForm(t *testing.T) {
 	}{
 		{true, true, "obMatJos2AAAD"},
 		{true, false, "obMatJos2AAAB"},
-		{false, true, "obMatJos2QAAA"},
+		{false, true, "obMatJos2AAAC"},
 		{false, false, "obMatJos2AAAA"},
 	} {
 		n := NewNonces([]byte("secret"), time.Minute, tt.algorithms, tt.userhash)

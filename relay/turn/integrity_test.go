@@ -119,7 +119,7 @@ func TestComposeVectors(t *testing.T) {
 	c.Add(AttrRequestedTransport, []byte{17, 0, 0, 0})
 	c.Add(AttrUserhash, userhash[:])
 	c.AddString(AttrRealm, "example.org")
-	c.AddString(AttrNonce, "obMatJos2AAAD0123456789abcdef")
+	c.AddString(AttrNonce, "obMatJos2wAAA0123456789abcdef")
 	c.Add(AttrPasswordAlgorithms, []byte{0, 2, 0, 0, 0, 1, 0, 0})
 	c.AddUint32(AttrPasswordAlgorithm, 0x00020000)
 	if got := c.Seal(alice, false, true, true); !bytes.Equal(got, want) {
