@@ -22,30 +22,27 @@ go 1.26.0
 //		Newer ones resolve by themselves; these were tried together with all the rest (2026-11-21).
 require (
 	github.com/alecthomas/kong v1.17.0
+	github.com/chromedp/chromedp v0.22.1
 	github.com/dlclark/regexp2 v1.12.0
 	github.com/emiago/sipgo v1.7.2
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/uuid v1.6.0
+	github.com/pion/dtls/v3 v3.1.15
+	github.com/pion/logging v0.2.4
 	github.com/pion/rtcp v1.2.17
 	github.com/pion/rtp v1.10.6
 	github.com/pion/sdp/v3 v3.0.20
 	github.com/pion/srtp/v2 v2.0.20
 	github.com/pion/srtp/v3 v3.1.0
+	github.com/pion/stun/v3 v3.1.7
+	github.com/pion/turn/v3 v3.0.3
+	github.com/pion/turn/v5 v5.1.2
 	github.com/prometheus/client_golang v1.25.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/vbauerster/mpb/v8 v8.9.3
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.48.0
 	pgregory.net/rapid v1.3.0
-)
-
-require (
-	github.com/chromedp/chromedp v0.22.1
-	github.com/pion/dtls/v3 v3.1.15
-	github.com/pion/logging v0.2.4
-	github.com/pion/stun/v3 v3.1.7
-	github.com/pion/turn/v3 v3.0.3
-	github.com/pion/turn/v5 v5.1.2
 )
 
 require (
