@@ -162,7 +162,7 @@ func TestCodecChange(t *testing.T) {
 	if s := p.now(t); s.ClockRate != 48000 || s.PT != comfortNoise {
 		t.Errorf("with comfort noise: %+v", s)
 	}
-	p.play(100, 8, 20*ms, 160, nil)
+	p.play(3, 8, 20*ms, 160, nil)
 	if s := p.now(t); s.ClockRate != 8000 || *s.JitterMS > 1 {
 		t.Errorf("as PCMA: %+v, jitter %v", s, *s.JitterMS)
 	}
@@ -179,12 +179,65 @@ func TestCodecChange(t *testing.T) {
 
 // A sender that starts over also starts its timestamps over.
 func TestJumpDoesNotDisturbTheClock(t *testing.T) {
+	for _, before := range []int{75, 250} { // before the clock is known, and after
+		var p player
+		p.play(before, 111, 20*ms, 960, nil)
+		p.sequence += 10_000
+		p.timestamp += 84_000 // so that the first window would show 90,000
+		for range 10 {
+			p.play(25, 111, 20*ms, 960, nil)
+			if s := p.now(t); s.ClockRate != 48000 && s.ClockRate != 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+		if s := p.now(t); s.ClockRate != 48000 || *s.JitterMS > 0.01 || s.Lost != 0 {
+			t.Errorf("%+v, jitter %v", s, *s.JitterMS)
+		}
+	}
+}
+
+// What a timestamp does in a long pause says nothing about its clock.
+func TestPauseDoesNotMakeAClock(t *testing.T) {
 	var p player
-	p.play(250, 111, 20*ms, 960, nil)
-	p.sequence += 10_000
-	p.timestamp += 1 << 29
-	p.play(250, 111, 20*ms, 960, nil)
-	if s := p.now(t); s.ClockRate != 48000 || *s.JitterMS > 0.01 || s.Lost != 0 {
-		t.Errorf("%+v, jitter %v", s, *s.JitterMS)
+	p.play(50, 111, 20*ms, 960, nil)
+	p.at += 100 * second
+	p.timestamp += 100*8000 - 50*960
+	p.play(1, 111, 20*ms, 960, nil)
+	if s := p.now(t); s.ClockRate != 0 {
+		t.Errorf("%+v", s)
+	}
+	p.play(150, 111, 20*ms, 960, nil)
+	if s := p.now(t); s.ClockRate != 48000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Frames that are sent in another order than they are shown in have timestamps that
+// go back, which counts as jitter (RFC 3550 section 5.1 allows it).
+func TestTimestampsMayGoBack(t *testing.T) {
+	var p player
+	p.play(2, 34, 40*ms, 3600, nil)
+	p.timestamp += 2 * 3600
+	p.play(1, 34, 40*ms, 0, nil)
+	p.timestamp -= 3600
+	p.play(1, 34, 40*ms, 0, nil)
+	want := (80.0-80.0/16)/16 + 80.0/16 // 80 ms early, then 80 ms late
+	if s := p.now(t); s.JitterMS == nil || math.Abs(*s.JitterMS-want) > 1e-9 {
+		t.Errorf("jitter %v, want %v", *s.JitterMS, want)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	for _, tt := range []struct {
+		measured float64
+		want     uint32
+	}{
+		{7679, 0}, {7681, 8000}, {8319, 8000}, {8321, 0},
+		{45800, 44100}, {45900, 0}, {46000, 0}, {46100, 48000},
+		{90000, 90000}, {0, 0}, {-8000, 0}, {math.NaN(), 0}, {math.Inf(1), 0},
+	} {
+		if got := nearest(tt.measured); got != tt.want {
+			t.Errorf("%v: %d, want %d", tt.measured, got, tt.want)
+		}
 	}
 }

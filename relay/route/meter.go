@@ -86,7 +86,6 @@ func (m *Meter) Feed(at int64, payload []byte) {
 		}
 	}
 	if m.maybe && m.ssrc == h.ssrc && h.sequence == m.sequence+1 {
-		m.maybe = false
 		m.admit(at, h)
 		return
 	}

@@ -85,6 +85,11 @@ func TestBelief(t *testing.T) {
 	if s := m.Snapshot(); s[0].SSRC != 7 || s[0].Packets != 3 || s[1].SSRC != 9 || s[1].Packets != 2 {
 		t.Errorf("streams %+v", s)
 	}
+	var zero Meter
+	zero.Feed(0, rtp(0, 1, 0, 0, 0))
+	if s := zero.Snapshot(); len(s) != 0 {
+		t.Errorf("believed the first packet: %+v", s)
+	}
 	wrapped := Meter{}
 	wrapped.Feed(0, rtp(0, 65535, 0, 1, 0))
 	wrapped.Feed(0, rtp(0, 0, 0, 1, 0))
