@@ -66,9 +66,7 @@ func TestChromium(t *testing.T) {
 					if side.Type != "relay" || side.Protocol != "udp" {
 						t.Errorf("end %d uses a %s candidate by %s", i, side.Type, side.Protocol)
 					}
-					own := *s
-					own.t = t
-					own.isRelayed(joinHost(side.Address, side.Port))
+					s.isRelayed(t, joinHost(side.Address, side.Port))
 				}
 				if end.Local.Relay != c.relay {
 					t.Errorf("end %d reaches the relay by %q, want %s", i, end.Local.Relay, c.relay)

@@ -16,8 +16,9 @@ type byHand struct {
 	conn  net.PacketConn
 	relay net.Addr
 	// What the relay told with its first refusal.
-	realm stun.Realm
-	nonce stun.Nonce
+	realm      stun.Realm
+	nonce      stun.Nonce
+	algorithms []byte // PASSWORD-ALGORITHMS, if it offered any
 }
 
 // The values of attributes, and one that pion's module does not name.
@@ -48,6 +49,7 @@ func dialByHand(t *testing.T, s *subject) *byHand {
 	if err := errors.Join(c.realm.GetFrom(refused), c.nonce.GetFrom(refused)); err != nil {
 		t.Fatalf("%v: %v", refused, err)
 	}
+	c.algorithms, _ = refused.Get(attrPasswordAlgorithms)
 	return c
 }
 
@@ -61,6 +63,11 @@ func (c *byHand) ask(method stun.Method, setters ...stun.Setter) (*stun.Message,
 	if err != nil {
 		return nil, err
 	}
+	return c.roundTrip(request)
+}
+
+// roundTrip sends a request as it is and waits for its answer.
+func (c *byHand) roundTrip(request *stun.Message) (*stun.Message, error) {
 	if _, err := c.conn.WriteTo(request.Raw, c.relay); err != nil {
 		return nil, err
 	}

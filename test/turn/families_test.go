@@ -25,7 +25,7 @@ func TestBothFamilies(t *testing.T) {
 	peers := []net.PacketConn{socket(t, "127.0.0.1"), socket(t, "::1")}
 	c.must(t, stun.MethodCreatePermission, peerAddress(peers[0]), peerAddress(peers[1]))
 	for i, peer := range peers {
-		s.isRelayed(relayed[i].String())
+		s.isRelayed(t, relayed[i].String())
 		if err := c.there(peer, relayed[i]); err != nil {
 			t.Errorf("client to %v: %v", peer.LocalAddr(), err)
 		}

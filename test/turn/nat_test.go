@@ -51,8 +51,8 @@ func clientToClient(t *testing.T, s *subject, a, b guest, how Allocation) {
 	var relayedA, relayedB string
 	a.do("Allocate", how, &relayedA)
 	b.do("Allocate", how, &relayedB)
-	s.isRelayed(relayedA)
-	s.isRelayed(relayedB)
+	s.isRelayed(t, relayedA)
+	s.isRelayed(t, relayedB)
 	a.do("Permit", relayedB, &struct{}{})
 	b.do("Permit", relayedA, &struct{}{})
 	var atA, atB int

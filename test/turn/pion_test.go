@@ -184,9 +184,7 @@ func allocate(t *testing.T, s *subject, c pionClient) net.PacketConn {
 		t.Fatalf("Allocate: %v", err)
 	}
 	t.Cleanup(func() { relayed.Close() })
-	own := *s
-	own.t = t
-	own.isRelayed(relayed.LocalAddr().String())
+	s.isRelayed(t, relayed.LocalAddr().String())
 	return relayed
 }
 
@@ -371,9 +369,7 @@ func TestPionTCPAllocation(t *testing.T) {
 					t.Fatalf("AllocateTCP: %v", err)
 				}
 				t.Cleanup(func() { a.Close() })
-				own := *s
-				own.t = t
-				own.isRelayed(a.Addr().String())
+				s.isRelayed(t, a.Addr().String())
 
 				peer, err := net.Listen("tcp", joinHost(host, 0))
 				if err != nil {

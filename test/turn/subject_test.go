@@ -37,8 +37,9 @@ type setup struct {
 	Namespace string
 	// Allow are the peers that the built-in denials would refuse: loopback if empty.
 	Allow []string
-	// Rest asks coturn for time-limited credentials; it cannot have static users as well. causeway always has both.
-	Rest bool
+	// Rest asks coturn for time-limited credentials; it cannot have static users as well. causeway has both, and those of
+	// A/V authentication, unless StaticAlone.
+	Rest, StaticAlone bool
 	// MaxLifetime is the longest life of an allocation without a refresh.
 	MaxLifetime time.Duration
 	// Plain leaves out the race detector, for figures of memory.
@@ -73,8 +74,10 @@ relay:
   tls: {certificate: {{.TLS.Cert}}, key: {{.TLS.Key}}}
   ports: {{.Ports}}
   users: {` + user + `: ` + password + `}
+{{- if not .StaticAlone}}
   credentials: {certificate: {{.Issuer.Cert}}, key: {{.Issuer.Key}}}
   rest_secrets: [` + restSecret + `, previous]
+{{- end}}
   lifetime: {default: 1m, max: {{.MaxLifetime}}}
   mobility: true
   legacy_channels: {{.LegacyChannels}}
@@ -271,20 +274,20 @@ func (s *subject) memory() int {
 }
 
 // isRelayed fails the test unless an address is one that this relay gives away.
-func (s *subject) isRelayed(address string) {
-	s.t.Helper()
+func (s *subject) isRelayed(t *testing.T, address string) {
+	t.Helper()
 	a, err := netip.ParseAddrPort(address)
 	if err != nil {
-		s.t.Error(err)
+		t.Error(err)
 		return
 	}
 	if a.Port() < firstRelayPort || a.Port() > lastRelayPort {
-		s.t.Errorf("relayed address %v: its port is not in %s", a, s.Ports)
+		t.Errorf("relayed address %v: its port is not in %s", a, s.Ports)
 	}
 	for _, host := range s.Hosts {
 		if a.Addr().Unmap() == netip.MustParseAddr(host) {
 			return
 		}
 	}
-	s.t.Errorf("relayed address %v is none of %v", a, s.Hosts)
+	t.Errorf("relayed address %v is none of %v", a, s.Hosts)
 }

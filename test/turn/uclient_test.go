@@ -232,9 +232,7 @@ func TestUclientLosesNothing(t *testing.T) {
 				t.Error("uclient printed no relayed address")
 			}
 			for _, a := range relayed {
-				sub := *s
-				sub.t = t
-				sub.isRelayed(a)
+				s.isRelayed(t, a)
 			}
 		})
 	}
@@ -262,7 +260,7 @@ func TestUclientEvenPort(t *testing.T) {
 	u.totals()
 	var ports []int
 	for _, a := range u.relayed() {
-		s.isRelayed(a)
+		s.isRelayed(t, a)
 		port, err := strconv.Atoi(a[strings.LastIndexByte(a, ':')+1:])
 		if err != nil {
 			t.Fatal(err)
