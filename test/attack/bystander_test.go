@@ -118,7 +118,7 @@ func (r *relay) serves(t *testing.T) {
 // echo is a peer that returns what it gets.
 func echo(t testing.TB, at netip.Addr) netip.AddrPort {
 	t.Helper()
-	conn := listenUDP(t, at)
+	conn := listenUDP(t, netip.AddrPortFrom(at, 0))
 	go func() {
 		buf := make([]byte, 1<<16)
 		for {
@@ -132,9 +132,9 @@ func echo(t testing.TB, at netip.Addr) netip.AddrPort {
 	return addrOf(conn)
 }
 
-func listenUDP(t testing.TB, at netip.Addr) *net.UDPConn {
+func listenUDP(t testing.TB, at netip.AddrPort) *net.UDPConn {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, 0)))
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func (r *relay) stolenToken(t *testing.T) {
 func (r *relay) stolenConnection(t *testing.T) {
 	c := r.tcpClient(t, elsewhere).meet()
 	c.must(turn.MethodAllocate, relayTCP)
-	p, accepted := listenTCP(t, friend)
+	p, accepted := listenTCP(t, netip.AddrPortFrom(friend, 0))
 	a := c.must(turn.MethodConnect, peer(p))
 	id, err := a.msg.Uint32(turn.AttrConnectionID)
 	if err != nil {
