@@ -33,7 +33,7 @@ func (c checker) check() {
 		c.locationProfile(c.cfg.Mediation.LocationProfile)
 	}
 	if admin := c.cfg.Admin.Listen; c.sound("admin.listen") && !admin.Addr().IsLoopback() {
-		c.warnf("admin.listen", "%s is no loopback address: whoever reaches it reads call records without a password; keep it on 127.0.0.1, or let a firewall guard it", admin)
+		c.warnf("admin.listen", "%s is no loopback address: whoever reaches it reads call records and ends allocations without a password; keep it on 127.0.0.1, or let a firewall guard it", admin)
 	}
 	c.listeners()
 	c.ports()

@@ -40,7 +40,7 @@ type Log struct {
 	Format string `yaml:"format" default:"auto" values:"auto|text|json"`
 }
 
-// Admin is the HTTP server for metrics, health and call records. It asks nobody for a password.
+// Admin is the HTTP server for metrics, health, call records and allocations. It asks nobody for a password.
 type Admin struct {
 	Listen netip.AddrPort `yaml:"listen" default:"127.0.0.1:8480"` // port 0: the kernel chooses
 }

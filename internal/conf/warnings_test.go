@@ -12,7 +12,7 @@ import (
 func TestWarnings(t *testing.T) {
 	checkWarnings(t, []faultTest{
 		fault("admin on the network", "  listen: 127.0.0.1:8480", "  listen: «0.0.0.0:8480",
-			"admin.listen 0.0.0.0:8480 is no loopback address: whoever reaches it reads call records without a password; keep it on 127.0.0.1, or let a firewall guard it"),
+			"admin.listen 0.0.0.0:8480 is no loopback address: whoever reaches it reads call records and ends allocations without a password; keep it on 127.0.0.1, or let a firewall guard it"),
 		fault("everyone is a peer", "peers: [192.0.2.0/24]", "peers: [192.0.2.20, «0.0.0.0/0]",
 			"mediation.pool.peers[1] 0.0.0.0/0 lets every host place calls to the telephone network; name the hosts of the pool"),
 		fault("next hop is no peer", `next_hop: "sip:192.0.2.20:5061;transport=tls"`, `next_hop: «"sip:192.0.3.20:5061;transport=tls"`,
