@@ -81,6 +81,14 @@ func (a *allocation) has(f Family) bool { return a.relayed[f].IsValid() }
 
 func (a *allocation) hasNext() bool { return a.next.Client.IsValid() }
 
+// latest returns the five-tuple that the client moved to last.
+func (a *allocation) latest() Source {
+	if a.hasNext() {
+		return a.next
+	}
+	return a.source
+}
+
 // grant returns when a lifetime that begins now ends, and how many seconds of it the client is told. A credential that
 // ends the allocation ends the lifetime too.
 func (a *allocation) grant(now int64, lifetime time.Duration) (ends int64, told uint32) {

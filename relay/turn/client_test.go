@@ -99,14 +99,12 @@ func tcp() with                          { return transport(protocolTCP) }
 func passwordAlgorithm(alg uint16) with {
 	return raw(AttrPasswordAlgorithm, byte(alg>>8), byte(alg), 0, 0)
 }
-func passwordAlgorithmList(b ...byte) with { return raw(AttrPasswordAlgorithms, b...) }
 
 // id returns a new transaction ID.
-func (c *client) id() (id TransactionID) {
+func (c *client) id() TransactionID {
 	c.last++
-	copy(id[:], c.source.Client.String())
-	binary.BigEndian.PutUint64(id[4:], c.last<<32|uint64(c.source.Client.Port()))
-	return id
+	sum := sha256.Sum256(fmt.Append(nil, c.source, c.user, c.last))
+	return TransactionID(sum[:12])
 }
 
 func (c *client) key() []byte {

@@ -266,6 +266,15 @@ func TestError508InsufficientCapacity(t *testing.T) {
 			t.Errorf("permissions: %v", got)
 		}
 	})
+	t.Run("a bound channel without permission", func(t *testing.T) {
+		r := newRig(t, func(s *setup) { s.MaxPermissions = 1 })
+		c := r.alice(home)
+		c.allocate()
+		c.must(0, MethodChannelBind, to(peer4), channelNumber(0x4000))
+		r.advance(300 * time.Second)
+		c.must(0, MethodCreatePermission, to(other4))
+		c.must(508, MethodChannelBind, to(peer4), channelNumber(0x4000)) // it would bring a second one back
+	})
 	t.Run("connections", func(t *testing.T) {
 		r := newRig(t)
 		c := r.alice(stream)

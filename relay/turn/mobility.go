@@ -89,7 +89,7 @@ func (m *Machine) move(r *request, ticket []byte) {
 	case a == nil || a.id != id:
 		m.replyError(r, CodeAllocationMismatch, nil)
 		return
-	case a.ticket > 0 && a.moved == m.msg.ID && (r.source == a.next || r.source == a.source):
+	case a.ticket > 0 && a.moved == m.msg.ID && r.source == a.latest():
 		m.replyMoved(r, a) // the answer got lost
 		return
 	case serial != a.ticket || r.source == a.source || r.source == a.next, lifetime == 0,

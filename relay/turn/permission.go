@@ -130,9 +130,7 @@ func (m *Machine) mayBind(a *allocation, number uint16, peer netip.AddrPort) int
 		return CodePeerFamilyMismatch
 	case !m.cfg.Policy.Endpoint(peer, auth.UDPOut).Allowed:
 		return CodeForbidden
-	case byNumber >= 0:
-		return 0
-	case len(a.channels) >= m.cfg.MaxChannels,
+	case byNumber < 0 && len(a.channels) >= m.cfg.MaxChannels,
 		a.permission(peer.Addr()) < 0 && len(a.permissions) >= m.cfg.MaxPermissions:
 		return CodeInsufficientCapacity
 	default:

@@ -23,12 +23,12 @@ func (m *Machine) refresh(r *request) {
 		m.replyError(r, CodeAllocationMismatch, nil)
 		return
 	}
+	m.heard(a, r.source)
 	only, code := m.familyToRefresh(a)
 	if code != 0 {
 		m.replyError(r, code, nil)
 		return
 	}
-	m.heard(a, r.source)
 	var told uint32
 	if lifetime == 0 {
 		m.remove(r, a, only)
