@@ -1,13 +1,14 @@
 # causeway: the verbs of this repository. `make` alone explains them.
 #
 # Each verb does its own set-up: `demo` and `build` need only Go, `test` also
-# brings the SIP peers that it talks to (scripts/setup-peers).
+# brings the peers that it talks to (scripts/setup-peers).
 
 GO      ?= go
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
-# Everything but the tests that drive real peers; those run last, by themselves,
-# because they want the machine's two cores and its ports.
-UNIT    = $(shell $(GO) list ./... | grep -v /test/interop)
+# The tests that run causeway as a process and drive real peers. They come last,
+# one package after the other, because they want the machine's two cores and ports.
+PEERED  = ./test/interop ./test/turn
+UNIT    = $(shell $(GO) list ./... | grep -vxF "$$($(GO) list $(PEERED))")
 FUZZFOR ?= 10s
 
 .DEFAULT_GOAL := help
@@ -36,7 +37,7 @@ peers:
 
 # -v names every call that was made and, should a peer be missing, why its test was skipped.
 interop: peers
-	$(GO) test -v -count=1 -timeout=9m ./test/interop
+	$(GO) test -v -count=1 -p=1 -timeout=9m $(PEERED)
 
 check: lint race ## what a change must pass before review: format, vet, lint, tidy module, race detector
 

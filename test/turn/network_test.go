@@ -47,7 +47,7 @@ var networks atomic.Int32
 func newNetwork(t *testing.T, nats [2]nat) *network {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("network namespaces are made by root alone")
+		t.Skip("network namespaces need root")
 	}
 	rig.Need(t, "ip", "iproute2")
 	rig.Need(t, "nft", "nftables")
