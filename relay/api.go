@@ -82,7 +82,7 @@ func (r *Relay) Allocations() ([]Allocation, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(perWorker...)
+	all := append([]Allocation{}, slices.Concat(perWorker...)...) // none is a list, too
 	slices.SortFunc(all, func(a, b Allocation) int { return a.Began.Compare(b.Began) })
 	return all, nil
 }

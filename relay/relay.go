@@ -241,6 +241,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer r.Close()
+	r.announce()
 	workers, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
@@ -256,6 +257,23 @@ func (r *Relay) Run(ctx context.Context) error {
 	stop()
 	wg.Wait()
 	return errors.Join(append(errs, streamErr)...)
+}
+
+// announce logs where clients come in, where their media leaves from, and what they are told of that.
+func (r *Relay) announce() {
+	var listeners, bound, told []string
+	for _, l := range r.listening {
+		listeners = append(listeners, l.String())
+	}
+	for f, a := range r.addresses {
+		if !a.IsValid() {
+			continue
+		}
+		bound = append(bound, a.String())
+		told = append(told, r.aliases[f].Outside(netip.AddrPortFrom(a, 0)).Addr().String())
+	}
+	r.log.Info("the relay is listening", "listeners", listeners, "workers", len(r.workers), "relay_ports", r.cfg.Ports.String(),
+		"bound", bound, "advertised", told, "federation", string(r.cfg.Federation))
 }
 
 // Close closes what a Relay that doesn't run holds.
