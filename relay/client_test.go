@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -64,20 +65,26 @@ func start(t *testing.T, lines string) (*Relay, netip.AddrPort) {
 	return r, port
 }
 
-// freePort returns an address of loopback whose port was free a moment ago, and is no relay port.
+// freePort returns an address of loopback whose port was free a moment ago, for UDP and TCP. It is below the ports that
+// the kernel gives to others, and no relay port.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for {
-		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	for range 100 {
+		addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(10000+mathrand.IntN(10000)))
+		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		addr := c.LocalAddr().(*net.UDPAddr).AddrPort()
 		c.Close()
-		if addr.Port() < 50000 {
-			return addr
+		l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(addr))
+		if err != nil {
+			continue
 		}
+		l.Close()
+		return addr
 	}
+	t.Fatal("no free port")
+	return netip.AddrPort{}
 }
 
 // plain is a configuration in which alice may reach loopback.
