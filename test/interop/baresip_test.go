@@ -17,12 +17,13 @@ import (
 	"time"
 
 	"causeway/bench/tone"
+	"causeway/test/rig"
 )
 
 // phone is a baresip without sound card or screen: it plays a file and records
 // what it sends and receives, driven through its control socket.
 type phone struct {
-	*process
+	*rig.Process
 	t    *testing.T
 	dir  string
 	conn net.Conn
@@ -95,12 +96,12 @@ const toneLevel = -15.0 // dBFS
 
 func startPhone(t *testing.T, c phoneConfig) *phone {
 	t.Helper()
-	baresip := need(t, "baresip", "baresip-core")
+	baresip := rig.Need(t, "baresip", "baresip-core")
 	c.Dir = filepath.Join(t.TempDir(), c.Name)
 	if err := os.Mkdir(c.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c.Control, c.Media = port(t), ports(t, 20)
+	c.Control, c.Media = rig.Port(t), rig.Ports(t, 20)
 	c.MediaLast = c.Media + 19
 	c.Pair, c.CA = certs.Pair, certs.CA
 	c.Source = filepath.Join(c.Dir, "tone.wav")
@@ -109,8 +110,8 @@ func startPhone(t *testing.T, c phoneConfig) *phone {
 	render(t, phoneAccount, filepath.Join(c.Dir, "accounts"), c)
 	render(t, template.Must(template.New("contacts").Parse("")), filepath.Join(c.Dir, "contacts"), c)
 
-	p := &phone{t: t, dir: c.Dir, process: spawn(t, c.Dir, c.Name, baresip, "-f", c.Dir)}
-	eventually(t, 10*time.Second, c.Name+" starts", func() string {
+	p := &phone{t: t, dir: c.Dir, Process: rig.Spawn(t, c.Dir, c.Name, nil, baresip, "-f", c.Dir)}
+	rig.Eventually(t, 10*time.Second, c.Name+" starts", func() string {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", c.Control))
 		if err != nil {
 			return err.Error()
@@ -178,7 +179,7 @@ func (p *phone) command(name, params string) {
 		p.t.Fatal(err)
 	}
 	if _, err := fmt.Fprintf(p.conn, "%d:%s,", len(data), data); err != nil {
-		p.t.Fatalf("%s: %s: %v", p.name, name, err)
+		p.t.Fatalf("%s: %s: %v", p.Name, name, err)
 	}
 }
 
@@ -189,7 +190,7 @@ func (p *phone) hangup()         { p.t.Helper(); p.command("hangup", "") }
 func (p *phone) seen(kind string, patience time.Duration) phoneEvent {
 	p.t.Helper()
 	var found phoneEvent
-	eventually(p.t, patience, p.name+" reports "+kind, func() string {
+	rig.Eventually(p.t, patience, p.Name+" reports "+kind, func() string {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, e := range p.events {
@@ -207,10 +208,10 @@ func (p *phone) seen(kind string, patience time.Duration) phoneEvent {
 // in during its one call.
 func (p *phone) heard() []int16 {
 	p.t.Helper()
-	_ = p.stop(syscall.SIGTERM, 10*time.Second)
+	_ = p.Stop(syscall.SIGTERM, 10*time.Second)
 	files, err := filepath.Glob(filepath.Join(p.dir, "dump-*-dec.wav"))
 	if err != nil || len(files) != 1 {
-		p.t.Fatalf("%s left %d recordings of what it heard, want 1 (%v)", p.name, len(files), err)
+		p.t.Fatalf("%s left %d recordings of what it heard, want 1 (%v)", p.Name, len(files), err)
 	}
 	f, err := os.Open(files[0])
 	if err != nil {
@@ -219,7 +220,7 @@ func (p *phone) heard() []int16 {
 	defer f.Close()
 	rate, pcm, err := tone.ReadWAV(f)
 	if err != nil || rate != tone.Rate {
-		p.t.Fatalf("%s recorded at %d Hz: %v", p.name, rate, err)
+		p.t.Fatalf("%s recorded at %d Hz: %v", p.Name, rate, err)
 	}
 	return pcm
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"causeway/test/rig"
 )
 
 // What the gateway answers reaches the caller as it was: the same code, at
@@ -192,14 +194,14 @@ func TestNoPortsLeft(t *testing.T) {
 	tr := startTrunk(t, l)
 	gateway := startSIPp(t, func() role { r := tr.gatewayWaits(); r.Calls = 1; return r }(), scenario{File: "gateway_answers"})
 	first := startSIPp(t, tr.poolCalls(), scenario{File: "caller_talks", Hold: 3000})
-	eventually(t, 5*time.Second, "the first call is up", func() string {
+	rig.Eventually(t, 5*time.Second, "the first call is up", func() string {
 		if tr.metric(`causeway_mediation_ports_free{side="pool"}`) == 0 {
 			return ""
 		}
 		return "not taking a port"
 	})
 	refused := tr.poolCalls()
-	refused.Name, refused.Port = "second", port(t)
+	refused.Name, refused.Port = "second", rig.Port(t)
 	second := startSIPp(t, refused, scenario{File: "caller_refused", Code: 503})
 	second.finished(5 * time.Second)
 	if n := tr.metric("causeway_mediation_ports_exhausted_total"); n != 1 {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"causeway/test/rig"
 )
 
 // The gateway dies without a word while its phone rings. Over TCP its death
@@ -30,7 +32,7 @@ func TestGatewayDiesInSetUp(t *testing.T) {
 			before := tr.holdings()
 			gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_rings"})
 			caller := startSIPp(t, tr.poolCalls(), c.caller)
-			eventually(t, 5*time.Second, "the phone rings", func() string {
+			rig.Eventually(t, 5*time.Second, "the phone rings", func() string {
 				for _, m := range gateway.trace() {
 					if !m.received && m.first() == "SIP/2.0 180 Ringing" {
 						return ""
@@ -38,7 +40,7 @@ func TestGatewayDiesInSetUp(t *testing.T) {
 				}
 				return "no 180 sent"
 			})
-			gateway.kill()
+			gateway.Kill()
 			caller.finished(20 * time.Second)
 			died(t, tr, c.code, c.by, false)
 			tr.settled(before, time.Minute)
@@ -72,7 +74,7 @@ func TestGatewayDiesInMidCall(t *testing.T) {
 			before := tr.holdings()
 			gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_answers"})
 			caller := startSIPp(t, tr.poolCalls(), scenario{File: "caller_talks", Hold: 2000})
-			eventually(t, 5*time.Second, "the call is up", func() string {
+			rig.Eventually(t, 5*time.Second, "the call is up", func() string {
 				for _, m := range gateway.trace() {
 					if m.received && strings.HasPrefix(m.text, "ACK ") {
 						return ""
@@ -80,7 +82,7 @@ func TestGatewayDiesInMidCall(t *testing.T) {
 				}
 				return "no ACK"
 			})
-			gateway.kill()
+			gateway.Kill()
 			caller.finished(20 * time.Second)
 			died(t, tr, 200, "pool", true)
 			tr.settled(before, time.Minute)

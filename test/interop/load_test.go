@@ -30,7 +30,7 @@ func TestHundredCallsASecond(t *testing.T) {
 	began := time.Now()
 	pool := startSIPp(t, caller, scenario{File: "caller_talks", Hold: hold})
 	peak := 0.0
-	for pool.running() && time.Since(began) < patience {
+	for pool.Running() && time.Since(began) < patience {
 		peak = max(peak, tr.sum("causeway_mediation_calls"))
 		time.Sleep(time.Second)
 	}

@@ -4,18 +4,18 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"causeway/test/rig"
 )
 
-// Built once for all tests. checked carries the race detector, which makes it
-// several times slower; plain is for tests of load.
-var binaries struct{ checked, plain string }
+// Built once for all tests.
+var binaries rig.Binaries
 
 // certs are the files of a throw-away authority and one certificate for every
 // address that the tests use.
-var certs pki
+var certs rig.PKI
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -32,31 +32,13 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 
-	binaries.checked = filepath.Join(dir, "causeway-race")
-	binaries.plain = filepath.Join(dir, "causeway")
-	if err := build(binaries.plain, "0"); err != nil {
+	if binaries, err = rig.Build(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "interop: build causeway:", err)
 		return 1
 	}
-	// The race detector needs a C compiler. Without one the calls are still
-	// worth making.
-	if err := build(binaries.checked, "1", "-race"); err != nil {
-		fmt.Fprintln(os.Stderr, "interop: going on without the race detector:", err)
-		binaries.checked = binaries.plain
-	}
-	if certs, err = makePKI(filepath.Join(dir, "tls")); err != nil {
+	if certs, err = rig.NewPKI(filepath.Join(dir, "tls"), "127.0.0.1", "127.0.0.2", "127.0.0.3"); err != nil {
 		fmt.Fprintln(os.Stderr, "interop: make certificates:", err)
 		return 1
 	}
 	return m.Run()
-}
-
-func build(out, cgo string, flags ...string) error {
-	args := append([]string{"build", "-o", out}, flags...)
-	cmd := exec.Command("go", append(args, "causeway/cmd/causeway")...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, text)
-	}
-	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"causeway/test/rig"
 )
 
 // sippLab is a causeway whose pool side speaks TCP without encryption, because
@@ -33,15 +35,15 @@ type trunk struct {
 
 func startTrunk(t *testing.T, l lab) trunk {
 	t.Helper()
-	tr := trunk{gatewayPort: port(t), poolPort: port(t)}
+	tr := trunk{gatewayPort: rig.Port(t), poolPort: rig.Port(t)}
 	if len(l.PoolListen) == 0 {
-		l.PoolListen = []string{fmt.Sprintf("tcp://127.0.0.1:%d", port(t))}
+		l.PoolListen = []string{fmt.Sprintf("tcp://127.0.0.1:%d", rig.Port(t))}
 	}
 	if l.GatewayNetwork == "" {
 		l.GatewayNetwork = "tcp"
 	}
 	tr.gatewayNetwork = map[string]string{"tcp": "t1", "udp": "u1"}[l.GatewayNetwork]
-	l.GatewayListen = fmt.Sprintf("%s://127.0.0.2:%d", l.GatewayNetwork, port(t))
+	l.GatewayListen = fmt.Sprintf("%s://127.0.0.2:%d", l.GatewayNetwork, rig.Port(t))
 	l.GatewayPeer = fmt.Sprintf("sip:127.0.0.3:%d;transport=%s", tr.gatewayPort, l.GatewayNetwork)
 	l.NextHop = fmt.Sprintf("sip:127.0.0.1:%d;transport=tcp", tr.poolPort)
 	tr.server = start(t, l)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"causeway/bench/tone"
+	"causeway/test/rig"
 )
 
 // Tones that are not multiples of each other, so that distortion of one does
@@ -40,7 +41,7 @@ func TestPhonesHearEachOther(t *testing.T) {
 			// baresip sends RTP and opens TCP connections from the address that
 			// the kernel prefers toward its peer, so both phones are on
 			// 127.0.0.1; causeway's two sides still are two addresses.
-			softphoneSIP, gatewaySIP := ports(t, 2), ports(t, 2)
+			softphoneSIP, gatewaySIP := rig.Ports(t, 2), rig.Ports(t, 2)
 			s := start(t, lab{
 				NextHop:     fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", softphoneSIP+1),
 				GatewayPeer: fmt.Sprintf("sip:127.0.0.1:%d", gatewaySIP),
@@ -103,27 +104,27 @@ func hears(t *testing.T, p *phone, other, own float64) {
 	t.Helper()
 	pcm := p.heard()
 	if d := tone.Duration(len(pcm)); d < 3*time.Second {
-		t.Errorf("%s heard %v of a call of 4 s", p.name, d)
+		t.Errorf("%s heard %v of a call of 4 s", p.Name, d)
 		return
 	}
 	// The first quarter second is jitter buffers filling.
 	steady := pcm[tone.Samples(250*time.Millisecond):]
 	got, echo := tone.ToneLevel(steady, other), tone.ToneLevel(steady, own)
 	if math.Abs(got-toneLevel) > 1 {
-		t.Errorf("%s heard %g Hz at %.1f dBFS, want %.1f", p.name, other, got, toneLevel)
+		t.Errorf("%s heard %g Hz at %.1f dBFS, want %.1f", p.Name, other, got, toneLevel)
 	}
 	if echo > toneLevel-40 {
-		t.Errorf("%s heard its own %g Hz at %.1f dBFS", p.name, own, echo)
+		t.Errorf("%s heard its own %g Hz at %.1f dBFS", p.Name, own, echo)
 	}
 	if all := tone.Level(steady); all > got+0.5 {
-		t.Errorf("%s heard %.1f dBFS in all, but only %.1f of it is the tone", p.name, all, got)
+		t.Errorf("%s heard %.1f dBFS in all, but only %.1f of it is the tone", p.Name, all, got)
 	}
 	// baresip's player starts with what its buffer holds; later a frame may be
 	// missing when this machine is busy, but never a stretch that people hear.
 	if gaps := tone.Gaps(steady, -40, 60*time.Millisecond); len(gaps) > 0 {
-		t.Errorf("%s heard gaps: %v", p.name, gaps)
+		t.Errorf("%s heard gaps: %v", p.Name, gaps)
 	}
-	t.Logf("%s heard %g Hz at %.2f dBFS for %v", p.name, other, got, tone.Duration(len(pcm)))
+	t.Logf("%s heard %g Hz at %.2f dBFS for %v", p.Name, other, got, tone.Duration(len(pcm)))
 }
 
 // talked checks what a record says of the media of an answered call of about

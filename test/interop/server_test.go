@@ -15,6 +15,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"causeway/test/rig"
 )
 
 // lab is the configuration of one causeway under test. Zero fields get a port
@@ -34,7 +36,7 @@ type lab struct {
 
 	Dir   string
 	Admin string // HOST:PORT
-	TLS   pki
+	TLS   rig.PKI
 }
 
 var labFile = template.Must(template.New("lab").Parse(`state_dir: {{.Dir}}/state
@@ -71,7 +73,7 @@ func mediaPorts(t *testing.T, pairs int) string {
 
 // server is a running causeway.
 type server struct {
-	*process
+	*rig.Process
 	t *testing.T
 	lab
 }
@@ -84,19 +86,19 @@ func start(t *testing.T, l lab) *server {
 	l.Dir = t.TempDir()
 	l.TLS = certs
 	if l.Admin == "" {
-		l.Admin = fmt.Sprintf("127.0.0.1:%d", port(t))
+		l.Admin = fmt.Sprintf("127.0.0.1:%d", rig.Port(t))
 	}
 	if len(l.PoolListen) == 0 {
-		l.PoolListen = []string{fmt.Sprintf("tls://127.0.0.1:%d", port(t))}
+		l.PoolListen = []string{fmt.Sprintf("tls://127.0.0.1:%d", rig.Port(t))}
 	}
 	if l.GatewayListen == "" {
-		l.GatewayListen = fmt.Sprintf("tcp://127.0.0.2:%d", port(t))
+		l.GatewayListen = fmt.Sprintf("tcp://127.0.0.2:%d", rig.Port(t))
 	}
 	if l.GatewayPeer == "" {
-		l.GatewayPeer = fmt.Sprintf("sip:127.0.0.3:%d", port(t))
+		l.GatewayPeer = fmt.Sprintf("sip:127.0.0.3:%d", rig.Port(t))
 	}
 	if l.NextHop == "" {
-		l.NextHop = fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", port(t))
+		l.NextHop = fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", rig.Port(t))
 	}
 	if l.Media == "" {
 		l.Media = mediaPorts(t, 10)
@@ -116,15 +118,15 @@ func start(t *testing.T, l lab) *server {
 		t.Fatal(err)
 	}
 
-	binary := binaries.checked
+	binary := binaries.Checked
 	if l.Plain {
-		binary = binaries.plain
+		binary = binaries.Plain
 	}
-	s := &server{t: t, lab: l, process: spawn(t, l.Dir, "causeway", binary, "serve", "-c", file)}
+	s := &server{t: t, lab: l, Process: rig.Spawn(t, l.Dir, "causeway", nil, binary, "serve", "-c", file)}
 	t.Cleanup(s.finish)
-	eventually(t, 20*time.Second, "causeway starts", func() string {
-		if !s.running() {
-			t.Fatalf("causeway ended at once: %v\n%s", s.err, s.output())
+	rig.Eventually(t, 20*time.Second, "causeway starts", func() string {
+		if !s.Running() {
+			t.Fatalf("causeway ended at once: %v\n%s", s.Wait(0), s.Output())
 		}
 		status, body, err := s.get("/readyz")
 		if err != nil {
@@ -140,15 +142,15 @@ func start(t *testing.T, l lab) *server {
 
 // finish stops causeway as an operator would and looks at what it leaves.
 func (s *server) finish() {
-	if !s.running() {
-		s.t.Errorf("causeway ended during the test: %v", s.err)
-	} else if err := s.stop(syscall.SIGTERM, 15*time.Second); err != nil {
+	if !s.Running() {
+		s.t.Errorf("causeway ended during the test: %v", s.Wait(0))
+	} else if err := s.Stop(syscall.SIGTERM, 15*time.Second); err != nil {
 		s.t.Errorf("causeway on SIGTERM: %v", err)
 	}
 	for _, bad := range []string{"DATA RACE", "panic", "fatal error", "goroutine 1 ["} {
-		if out := s.output(); strings.Contains(out, bad) {
+		if out := s.Output(); strings.Contains(out, bad) {
 			at := strings.Index(out, bad)
-			s.t.Errorf("causeway printed %q:\n%s", bad, tail(out[at:min(len(out), at+4000)], 4000))
+			s.t.Errorf("causeway printed %q:\n%s", bad, rig.Tail(out[at:min(len(out), at+4000)], 4000))
 			break
 		}
 	}
@@ -213,16 +215,6 @@ func (s *server) sum(name string) float64 {
 	return total
 }
 
-// descriptors counts what the process has open.
-func (s *server) descriptors() int {
-	s.t.Helper()
-	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.pid()))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return len(open)
-}
-
 // holdings is what calls take while they last and give back.
 type holdings struct {
 	Goroutines, Descriptors, PoolPorts, GatewayPorts, Calls int
@@ -232,7 +224,7 @@ func (s *server) holdings() holdings {
 	s.t.Helper()
 	return holdings{
 		Goroutines:   int(s.metric("go_goroutines")),
-		Descriptors:  s.descriptors(),
+		Descriptors:  s.Descriptors(),
 		PoolPorts:    int(s.metric(`causeway_mediation_ports_free{side="pool"}`)),
 		GatewayPorts: int(s.metric(`causeway_mediation_ports_free{side="gateway"}`)),
 		Calls:        int(s.sum("causeway_mediation_calls")),
@@ -245,7 +237,7 @@ func (s *server) holdings() holdings {
 // call of the test.
 func (s *server) settled(before holdings, patience time.Duration) {
 	s.t.Helper()
-	eventually(s.t, patience, "what the calls took comes back", func() string {
+	rig.Eventually(s.t, patience, "what the calls took comes back", func() string {
 		now := s.holdings()
 		if now.Goroutines <= before.Goroutines+2 && now.Descriptors <= before.Descriptors+1 &&
 			now.PoolPorts == before.PoolPorts && now.GatewayPorts == before.GatewayPorts && now.Calls == 0 {
@@ -328,7 +320,7 @@ func (s *server) records() []record {
 func (s *server) recorded(n int, patience time.Duration) []record {
 	s.t.Helper()
 	var got []record
-	eventually(s.t, patience, "the records of the calls arrive in the spool", func() string {
+	rig.Eventually(s.t, patience, "the records of the calls arrive in the spool", func() string {
 		if got = s.records(); len(got) == n {
 			return ""
 		}

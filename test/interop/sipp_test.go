@@ -9,6 +9,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"causeway/test/rig"
 )
 
 // scenario is what the templates in testdata/sipp are filled with.
@@ -40,13 +42,14 @@ type role struct {
 
 // sipp is a running SIPp and the log of its messages.
 type sipp struct {
-	*process
+	*rig.Process
+	t        *testing.T
 	messages string // file
 }
 
 func startSIPp(t *testing.T, r role, s scenario) *sipp {
 	t.Helper()
-	binary := need(t, "sipp", "sip-tester")
+	binary := rig.Need(t, "sipp", "sip-tester")
 	if s.Payloads == "" {
 		s.Payloads = "0 8 101"
 	}
@@ -76,7 +79,7 @@ func startSIPp(t *testing.T, r role, s scenario) *sipp {
 	messages := filepath.Join(dir, "messages.log")
 	args := []string{
 		"-sf", file, "-i", r.IP, "-p", fmt.Sprint(r.Port), "-t", r.Transport,
-		"-mi", r.IP, "-mp", fmt.Sprint(ports(t, 4)),
+		"-mi", r.IP, "-mp", fmt.Sprint(rig.Ports(t, 4)),
 		"-m", fmt.Sprint(max(r.Calls, 1)), "-nostdin", "-timeout", fmt.Sprintf("%.0fs", r.Patience.Seconds()), "-timeout_error",
 		"-trace_err", "-error_file", filepath.Join(dir, "errors.log"),
 	}
@@ -89,11 +92,11 @@ func startSIPp(t *testing.T, r role, s scenario) *sipp {
 	if r.Target != "" {
 		args = append(args, r.Target)
 	}
-	p := &sipp{process: spawn(t, dir, r.Name, binary, args...), messages: messages}
+	p := &sipp{t: t, Process: rig.Spawn(t, dir, r.Name, nil, binary, args...), messages: messages}
 	t.Cleanup(func() {
 		if t.Failed() {
 			errs, _ := os.ReadFile(filepath.Join(dir, "errors.log"))
-			t.Logf("%s complained:\n%s", r.Name, tail(string(errs), 3000))
+			t.Logf("%s complained:\n%s", r.Name, rig.Tail(string(errs), 3000))
 		}
 	})
 	if r.Target == "" {
@@ -112,7 +115,7 @@ func awaitListener(t *testing.T, r role) {
 		t.Fatal(err)
 	}
 	local := fmt.Sprintf(" %02X%02X%02X%02X:%04X ", d, c, b, a, r.Port)
-	eventually(t, 10*time.Second, r.Name+" listens", func() string {
+	rig.Eventually(t, 10*time.Second, r.Name+" listens", func() string {
 		data, err := os.ReadFile(table)
 		if err != nil {
 			return err.Error()
@@ -127,8 +130,8 @@ func awaitListener(t *testing.T, r role) {
 // finished waits for the end of the scenario: all calls went as written.
 func (p *sipp) finished(patience time.Duration) {
 	p.t.Helper()
-	if err := p.wait(patience); err != nil {
-		p.t.Fatalf("%s: a call did not go as its scenario says: %v", p.name, err)
+	if err := p.Wait(patience); err != nil {
+		p.t.Fatalf("%s: a call did not go as its scenario says: %v", p.Name, err)
 	}
 }
 
@@ -168,7 +171,7 @@ func (p *sipp) got(start string) message {
 			return m
 		}
 	}
-	p.t.Fatalf("%s received no %q", p.name, start)
+	p.t.Fatalf("%s received no %q", p.Name, start)
 	return message{}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"causeway/bench/tone"
 	"causeway/bench/ua"
+	"causeway/test/rig"
 	"causeway/test/srtpv2"
 )
 
@@ -84,7 +85,7 @@ func TestEndpointOnSRTPv2(t *testing.T) {
 }
 
 func callWithSRTPv2(t *testing.T, suite string, fromGateway, qos bool) {
-	poolPort, gatewayPort := port(t), port(t)
+	poolPort, gatewayPort := rig.Port(t), rig.Port(t)
 	s := start(t, lab{
 		NextHop:     fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", poolPort),
 		GatewayPeer: fmt.Sprintf("sip:127.0.0.3:%d", gatewayPort),

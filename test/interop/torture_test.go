@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"causeway/test/rig"
 )
 
 // answerTime is how long an answer may take to come; silence where none is due
@@ -144,7 +146,7 @@ func exchangeTCP(t *testing.T, to string, msg []byte, wantAnswer bool) []byte {
 func tortureLab(t *testing.T) trunk {
 	t.Helper()
 	l := sippLab()
-	p := port(t)
+	p := rig.Port(t)
 	l.PoolListen = []string{fmt.Sprintf("tcp://127.0.0.1:%d", p), fmt.Sprintf("udp://127.0.0.1:%d", p)}
 	return startTrunk(t, l)
 }
@@ -168,7 +170,7 @@ func (tr trunk) stillServes(t *testing.T) {
 	tr = tr.in(t)
 	gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_answers"})
 	from := tr.poolCalls()
-	from.Port = port(t)
+	from.Port = rig.Port(t)
 	caller := startSIPp(t, from, scenario{File: "caller_talks", Hold: 100})
 	caller.finished(15 * time.Second)
 	gateway.finished(15 * time.Second)
@@ -213,7 +215,7 @@ func judge(t *testing.T, tr trunk, want verdict, got []byte, before map[string]f
 	codes := finals(got)
 	if len(codes) > 0 {
 		if !want.allows(codes[0]) {
-			t.Errorf("answered %d, want %+v (%s):\n%s", codes[0], want, why, tail(string(got), 1500))
+			t.Errorf("answered %d, want %+v (%s):\n%s", codes[0], want, why, rig.Tail(string(got), 1500))
 		}
 		return
 	}
@@ -223,7 +225,7 @@ func judge(t *testing.T, tr trunk, want verdict, got []byte, before map[string]f
 		}
 		return
 	}
-	eventually(t, 3*time.Second, "the drop is counted", func() string {
+	rig.Eventually(t, 3*time.Second, "the drop is counted", func() string {
 		delta := changed(before, tr.drops())
 		if delta[want.drop] > 0 {
 			return ""
@@ -346,7 +348,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			t.Errorf("a stranger was answered with %d octets", n)
 		}
 	}
-	eventually(t, 3*time.Second, "the stranger is counted", func() string {
+	rig.Eventually(t, 3*time.Second, "the stranger is counted", func() string {
 		if n := tr.drops()["peer_not_allowed"]; n <= before {
 			return fmt.Sprintf("peer_not_allowed is %v", n)
 		}
@@ -416,7 +418,7 @@ func TestBrokenSessionDescriptions(t *testing.T) {
 			got := exchangeTCP(t, tr.pool(), []byte(msg), true)
 			codes := finals(got)
 			if len(codes) == 0 || !slices.Contains(c.want, codes[0]) {
-				t.Errorf("answered %v, want one of %v:\n%s", codes, c.want, tail(string(got), 800))
+				t.Errorf("answered %v, want one of %v:\n%s", codes, c.want, rig.Tail(string(got), 800))
 			}
 		})
 	}

@@ -15,8 +15,9 @@ import (
 // Process is a program that a test runs: its output goes to a file, and it is ended by its own pid before the test is
 // over. Its methods may be called from several goroutines.
 type Process struct {
+	Name string // of the program in this test, and of its log
+
 	t    testing.TB
-	name string
 	cmd  *exec.Cmd
 	log  string        // file with what it printed
 	done chan struct{} // closed when it has ended
@@ -27,7 +28,7 @@ type Process struct {
 // program printed is shown and kept below test/out.
 func Spawn(t testing.TB, dir, name string, environment []string, path string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	p := &Process{t: t, Name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
 		t.Fatal(err)
@@ -60,11 +61,11 @@ func Spawn(t testing.TB, dir, name string, environment []string, path string, ar
 func (p *Process) keep() {
 	dir := filepath.Join("..", "out", strings.ReplaceAll(p.t.Name(), "/", "_"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		p.t.Logf("keep the output of %s: %v", p.name, err)
+		p.t.Logf("keep the output of %s: %v", p.Name, err)
 		return
 	}
-	if err := os.WriteFile(filepath.Join(dir, p.name+".log"), []byte(p.Output()), 0o644); err != nil {
-		p.t.Logf("keep the output of %s: %v", p.name, err)
+	if err := os.WriteFile(filepath.Join(dir, p.Name+".log"), []byte(p.Output()), 0o644); err != nil {
+		p.t.Logf("keep the output of %s: %v", p.Name, err)
 	}
 }
 
@@ -90,13 +91,16 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Wait gives the program time to end by itself and returns how it did.
+// Wait gives the program time to end by itself and returns how it did; no time asks after one that has ended.
 func (p *Process) Wait(patience time.Duration) error {
+	if !p.Running() {
+		return p.err
+	}
 	select {
 	case <-p.done:
 		return p.err
 	case <-time.After(patience):
-		return fmt.Errorf("%s still runs after %v", p.name, patience)
+		return fmt.Errorf("%s still runs after %v", p.Name, patience)
 	}
 }
 
