@@ -144,7 +144,7 @@ func (s *subject) dialDTLS(t *testing.T, server string) (net.PacketConn, error) 
 	if err != nil {
 		return nil, err
 	}
-	c, err := dtls.Dial("udp", to, &dtls.Config{RootCAs: s.roots(t), ServerName: to.IP.String()})
+	c, err := dtls.DialWithOptions("udp", to, dtls.WithRootCAs(s.roots(t)), dtls.WithServerName(to.IP.String()))
 	if err != nil {
 		return nil, err
 	}
