@@ -276,18 +276,25 @@ func (c *client) exchange(request []byte) answer {
 		if err != nil {
 			c.t.Fatalf("no answer to a request of type %x: %v", request[:2], err)
 		}
-		m := new(turn.Message)
-		if m.Parse(b) != nil || m.ID != turn.TransactionID(request[8:20]) {
-			c.waits = append(c.waits, b)
-			continue
+		if a, ok := response(b, request); ok {
+			return a
 		}
-		a := answer{raw: b, msg: m}
-		if m.Class == turn.ClassError {
-			value, _ := m.Get(turn.AttrErrorCode)
-			a.code = int(value[2])*100 + int(value[3])
-		}
-		return a
+		c.waits = append(c.waits, b)
 	}
+}
+
+// response reads what came; ok is false if it does not answer the request.
+func response(b, request []byte) (a answer, ok bool) {
+	m := new(turn.Message)
+	if m.Parse(b) != nil || m.ID != turn.TransactionID(request[8:20]) {
+		return a, false
+	}
+	a = answer{raw: b, msg: m}
+	if m.Class == turn.ClassError {
+		value, _ := m.Get(turn.AttrErrorCode)
+		a.code = int(value[2])*100 + int(value[3])
+	}
+	return a, true
 }
 
 // message returns what comes next, or came while an answer was waited for.
