@@ -18,6 +18,8 @@ import (
 const (
 	// queuedDatagrams is how many datagrams of one client wait for decryption.
 	queuedDatagrams = 16
+	// earlyDatagrams is how many of them wait for the end of the handshake.
+	earlyDatagrams = 4
 	// handshakeBytes is how much of a client's handshake is read, in bytes. One without a client certificate needs about
 	// a kilobyte, and a few retransmissions more.
 	handshakeBytes = 32 << 10
@@ -36,6 +38,7 @@ type association struct {
 
 	mu     sync.Mutex
 	filter recordFilter // guarded by mu
+	early  []*pkt.Buf   // guarded by mu; see holdBack
 	proven atomic.Bool  // the cookie has come back
 
 	queue   chan *pkt.Buf
@@ -54,20 +57,37 @@ func newAssociation(d *datagrams, client netip.AddrPort) *association {
 	return a
 }
 
-// receive takes one datagram from the client.
+// receive takes one datagram from the client. It runs on the network worker.
 func (a *association) receive(b []byte) (Drop, bool) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.filter.proven && !a.filter.established && len(b) > 0 && b[0] == recordApplicationData {
+		return a.holdBack(b)
+	}
+	return a.forward(b)
+}
+
+// holdBack keeps a datagram for the end of the handshake: the client, for whom that is over first, may send a little
+// before the library can take it. a.mu is held.
+func (a *association) holdBack(b []byte) (Drop, bool) {
+	if len(a.early) >= earlyDatagrams {
+		return InboundFull, false
+	}
+	a.early = append(a.early, hold(b))
+	return 0, true
+}
+
+// forward gives a datagram to the library, if the filter lets it. a.mu is held.
+func (a *association) forward(b []byte) (Drop, bool) {
 	drop, ok := a.filter.pass(b)
-	proven, exhausted := a.filter.proven, a.filter.handshake > handshakeBytes
-	a.mu.Unlock()
-	if exhausted {
+	if a.filter.handshake > handshakeBytes {
 		a.conn.stop(HandshakeFailed)
 		return 0, true
 	}
 	if !ok {
 		return drop, false
 	}
-	if proven && a.proven.CompareAndSwap(false, true) {
+	if a.filter.proven && a.proven.CompareAndSwap(false, true) {
 		a.set.prove(a)
 	}
 	buf := hold(b)
@@ -78,6 +98,21 @@ func (a *association) receive(b []byte) (Drop, bool) {
 		recycle(buf)
 		return InboundFull, false
 	}
+}
+
+// establish notes the end of the handshake, and forwards what was held back for it.
+func (a *association) establish() {
+	a.set.settled(a)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.filter.established = true
+	for _, buf := range a.early {
+		if drop, ok := a.forward(buf.Bytes()); !ok {
+			a.set.listener.tally.dropped[drop].Add(1)
+		}
+		recycle(buf)
+	}
+	a.early = nil
 }
 
 // serve handshakes and reads messages until the end.
@@ -105,10 +140,7 @@ func (a *association) serve(c *Conn) Reason {
 		}
 		return HandshakeFailed
 	}
-	a.mu.Lock()
-	a.filter.established = true
-	a.mu.Unlock()
-	a.set.settled(a)
+	a.establish()
 	return c.readDatagrams()
 }
 

@@ -124,6 +124,9 @@ func (c *Conn) serve(read func() Reason) {
 	}
 	c.stop(r)
 	c.out.finish()
+	if p := c.out.bound(); p != nil {
+		p.close() // whatever kept the two from being joined, or parted them
+	}
 	if c.begun {
 		c.guarded(func() Reason { c.listener.handler.Closed(c); return none })
 	}

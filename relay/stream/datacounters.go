@@ -39,10 +39,3 @@ func (t *Connections) Counters() DataCounters {
 		BytesUp: t.tally.up.Load(), BytesDown: t.tally.down.Load(),
 	}
 }
-
-// Pending returns how many peer connections are on their way or waiting for their clients right now.
-func (t *Connections) Pending() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.pending
-}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
+	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -319,6 +322,64 @@ func TestDTLSHandshakeBytesAreBounded(t *testing.T) {
 		}
 		write(t, c, handshakeRecord(16, sequence, 20, make([]byte, 200)))
 		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+// What a client sends right behind its handshake waits for the end of it, and no more than a little.
+func TestDTLSEarlyData(t *testing.T) {
+	l := &Listener{local: loopback}
+	d := &datagrams{listener: l, clients: map[netip.AddrPort]*association{}}
+	a := newAssociation(d, loopback)
+	data := []byte{recordApplicationData, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0}
+	if drop, ok := a.receive(data); ok || drop != NotDTLS {
+		t.Errorf("before the cookie: %v, %v", drop, ok)
+	}
+	a.filter.proven = true
+	for n := range byte(earlyDatagrams + 1) {
+		data[len(data)-1] = n
+		if drop, ok := a.receive(data); ok != (n < earlyDatagrams) || !ok && drop != InboundFull {
+			t.Errorf("datagram %d: %v, %v", n, drop, ok)
+		}
+	}
+	if len(a.queue) != 0 || a.filter.handshake != 0 {
+		t.Error("data was let through before the handshake ended")
+	}
+	a.establish()
+	data[len(data)-1] = earlyDatagrams
+	a.receive(data)
+	for n := range byte(earlyDatagrams + 1) {
+		b := make([]byte, 100)
+		m, _, err := a.ReadFrom(b)
+		if err != nil || m != len(data) || b[m-1] != n {
+			t.Fatalf("read %x, %v; want datagram %d", b[:m], err, n)
+		}
+	}
+}
+
+func TestAssociationDeadline(t *testing.T) {
+	a := newAssociation(&datagrams{listener: &Listener{}}, loopback)
+	read := func() error {
+		_, _, err := a.ReadFrom(make([]byte, 10))
+		return err
+	}
+	for _, d := range []time.Duration{-time.Second, 20 * time.Millisecond} {
+		if err := a.SetDeadline(time.Now().Add(d)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // it stays passed
+			if err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("deadline in %v: %v", d, err)
+			}
+		}
+	}
+	_ = a.SetReadDeadline(time.Now().Add(time.Hour)) // moves on
+	_ = a.SetReadDeadline(time.Time{})
+	time.AfterFunc(10*time.Millisecond, func() { _ = a.Close() })
+	if err := read(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if _, err := a.WriteTo(nil, nil); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("write after Close: %v", err)
 	}
 }
 

@@ -73,6 +73,19 @@ func TestLongFrames(t *testing.T) {
 	}
 }
 
+func TestIPv6(t *testing.T) {
+	local := netip.MustParseAddrPort("[::1]:0")
+	k := newKeeper(t)
+	k.on = func(c *Conn, frame []byte) { c.Send(frame, Control) }
+	l := serve(t, Options{Network: TCP, Local: local}, k)
+	c := dial(t, l)
+	write(t, c, bindingRequest(1))
+	expect(t, c, bindingRequest(1))
+	if got := next(t, "connection", k.accepted); got.Client().String() != c.LocalAddr().String() || got.Server() != l.Addr() {
+		t.Errorf("from %v to %v", got.Client(), got.Server())
+	}
+}
+
 func TestSendFramesAndPads(t *testing.T) {
 	k := newKeeper(t)
 	k.on = func(c *Conn, frame []byte) {
@@ -206,8 +219,8 @@ func TestTimeLimits(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := serve(t, Options{Network: TCP, Certificate: certificate(t), Limits: c.limits}, newKeeper(t))
-			client := dial(t, l)
 			began := time.Now()
+			client := dial(t, l)
 			c.do(t, client)
 			expectEnd(t, client)
 			if d := time.Since(began); d < short*9/10 || d > patience {
