@@ -97,11 +97,18 @@ func (b *bystander) kernelDropped() int64 {
 	return int64(now[series] - b.before[series])
 }
 
-// serves is one whole visit of a client: allocation, permission, channel, data both ways, and the end.
+// serves has a client come by UDP.
 func (r *relay) serves(t *testing.T) {
 	t.Helper()
 	c := r.udpClient(t, home)
 	c.modern = true
+	r.visit(t, c)
+}
+
+// visit is one whole visit of a client: allocation, permission, channel, data both ways, and the end.
+func (r *relay) visit(t *testing.T, c *client) {
+	t.Helper()
+	defer c.conn.Close()
 	c.meet()
 	c.allocate()
 	p := echo(t, friend)
@@ -109,7 +116,7 @@ func (r *relay) serves(t *testing.T) {
 	c.must(turn.MethodChannelBind, channel(0x4001), peer(p))
 	payload := []byte("is anybody there?")
 	c.send(c.channelData(0x4001, payload))
-	if _, got, err := turn.ParseChannelData(c.message(), false); err != nil || !bytes.Equal(got, payload) {
+	if _, got, err := turn.ParseChannelData(c.message(), c.in != nil); err != nil || !bytes.Equal(got, payload) {
 		t.Errorf("the peer echoed %q, %v", got, err)
 	}
 	c.must(turn.MethodRefresh, lifetime(0))

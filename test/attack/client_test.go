@@ -358,14 +358,3 @@ func (c *client) barrier() {
 		c.t.Fatalf("Binding: error %d", a.code)
 	}
 }
-
-// closed waits until the relay has closed the connection, and says how.
-func (c *client) closed(in time.Duration) error {
-	deadline := time.Now().Add(in)
-	for {
-		_ = c.conn.SetReadDeadline(deadline)
-		if _, err := c.in.Discard(1); err != nil {
-			return err
-		}
-	}
-}

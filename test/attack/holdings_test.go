@@ -51,7 +51,7 @@ func (r *relay) resident() int {
 
 // slack is by how much the resident memory may differ: what the Go runtime keeps for the next allocations. The tests see
 // to it that an attack which is remembered takes more.
-const slack = 16 << 20
+const slack = 8 << 20
 
 // whileServing runs an attack while a well-behaved client uses the relay. The client loses nothing of what the kernel has
 // handed over, another one is served afterwards, and the relay holds no more then than before.

@@ -102,7 +102,8 @@ func start(t *testing.T, o settings) *relay {
 	if o.checked {
 		binary = binaries.Checked
 	}
-	r.Process = rig.Spawn(t, dir, "causeway", nil, binary, "serve", "-c", path)
+	// With little garbage kept, what is resident is what is held.
+	r.Process = rig.Spawn(t, dir, "causeway", []string{"GOGC=20"}, binary, "serve", "-c", path)
 	t.Cleanup(r.finish)
 	rig.Eventually(t, 30*time.Second, "causeway starts", func() string {
 		if !r.Running() {
@@ -238,7 +239,7 @@ func (r *relay) counting(t *testing.T, want counts, attack func()) {
 	}
 	attack()
 	// Streams end, and peers' packets arrive, in their own time.
-	rig.Eventually(t, 10*time.Second, "the counters", func() string {
+	rig.Eventually(t, patience, "the counters", func() string {
 		got := passed(before, r.metrics())
 		if !maps.Equal(got, want) {
 			return fmt.Sprintf("%v, want %v", got, want)
