@@ -38,6 +38,36 @@ func CPU(pid int) (time.Duration, error) {
 	return total, nil
 }
 
+// Switches returns how often the threads of a process went to sleep or were interrupted: what a server that is woken for
+// every packet spends most on. Threads that have ended are not in it.
+func Switches(pid int) (total uint64, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) == 0 {
+		return 0, fmt.Errorf("context switches of process %d: %w", pid, errors.Join(err, fs.ErrNotExist))
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("context switches of process %d: %w", pid, err)
+		}
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(line, ":")
+			if name != "voluntary_ctxt_switches" && name != "nonvoluntary_ctxt_switches" {
+				continue
+			}
+			n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("context switches of process %d: %w", pid, err)
+			}
+			total += n
+		}
+	}
+	return total, nil
+}
+
 // Memory is what a process has in memory, in bytes. What the kernel keeps for its sockets is not in it.
 type Memory struct {
 	Resident  uint64 // all of it

@@ -1,6 +1,7 @@
 package turnload
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -11,9 +12,12 @@ import (
 // causeway is the binary under test.
 var causeway string
 
+var rivals = flag.String("rivals", "", "other builds of causeway that BenchmarkRelay compares with, by their paths with commas between")
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	flag.Parse()
 	dir, err := os.MkdirTemp("", "causeway-turnload-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "turnload:", err)

@@ -2,7 +2,9 @@ package turnload
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +36,9 @@ func BenchmarkRelay(b *testing.B) {
 			settle(b)
 			l := launch{core: serverCore, rest: true}
 			contest := []*contestant{{server: startCauseway(b, l)}, {server: startCoturn(b, l)}}
+			for i, path := range strings.FieldsFunc(*rivals, func(r rune) bool { return r == ',' }) {
+				contest = append(contest, &contestant{server: startBuild(b, l, path, netip.AddrFrom4([4]byte{127, 1, 1, byte(i)}))})
+			}
 			for _, c := range contest {
 				c.load = c.server.load(b, relaySessions, 0, 64)
 				if _, err := c.load.SetUp(b.Context()); err != nil {
@@ -53,7 +58,9 @@ func BenchmarkRelay(b *testing.B) {
 				b.ReportMetric(c.of(func(r *round) float64 { return float64(r.both.Quantile(0.99)) / 1e3 }), c.server.name+"-p99-us")
 				b.ReportMetric(c.of((*round).lost)*100, c.server.name+"-%lost")
 			}
-			b.ReportMetric(contest[0].of((*round).cost)/contest[1].of((*round).cost), "ratio")
+			for _, c := range contest {
+				b.ReportMetric(c.of((*round).cost)/contest[1].of((*round).cost), c.server.name+"/coturn")
+			}
 		})
 	}
 }
@@ -71,6 +78,8 @@ type round struct {
 	both    turnload.Histogram // the delay of both directions
 	spent   time.Duration      // by the server, of processor time
 	foreign time.Duration      // by all other processes
+	// switches is how often the server's threads went to sleep or were interrupted.
+	switches uint64
 }
 
 // cost is the server's processor time in microseconds for each packet that arrived.
@@ -82,9 +91,9 @@ func (r *round) lost() float64 {
 }
 
 func (r *round) String() string {
-	return fmt.Sprintf("%5.2f us/packet %4.1f %% busy %.4f %% lost, delay p50 %v p99 %v p99.9 %v; generator stalled %v "+
+	return fmt.Sprintf("%5.2f us/packet %4.1f %% busy %5.0f switches/s %.4f %% lost, delay p50 %v p99 %v p99.9 %v; generator stalled %v "+
 		"overflowed %d, others %.1f %%",
-		r.cost(), 100*r.spent.Seconds()/r.Took.Seconds(), 100*r.lost(), short(r.both.Quantile(0.5)),
+		r.cost(), 100*r.spent.Seconds()/r.Took.Seconds(), float64(r.switches)/r.Took.Seconds(), 100*r.lost(), short(r.both.Quantile(0.5)),
 		short(r.both.Quantile(0.99)), short(r.both.Quantile(0.999)), short(r.Stalled), r.Overflowed,
 		100*r.foreign.Seconds()/r.Took.Seconds())
 }
@@ -106,9 +115,11 @@ func (c *contestant) round(b *testing.B, tick time.Duration) {
 	var best *round
 	for range tries {
 		c.traffic(b, tick, warmUp)
+		switches := c.server.switches(b)
 		cpu, foreign := c.server.cpu(b), others(os.Getpid(), c.server.PID())
 		r := &round{Report: c.traffic(b, tick, relayTime)}
 		r.spent, r.foreign = c.server.cpu(b)-cpu, others(os.Getpid(), c.server.PID())-foreign
+		r.switches = c.server.switches(b) - switches
 		r.both = r.ToPeer.Latency
 		r.both.Merge(&r.ToClient.Latency)
 		if best == nil || r.Stalled < best.Stalled {

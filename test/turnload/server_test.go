@@ -17,7 +17,7 @@ import (
 
 // Everybody has an address of their own, so that no port that one of them gets is missing where another wants it.
 var (
-	causewayHost = netip.MustParseAddr("127.1.0.1")
+	causewayHost = netip.MustParseAddr("127.1.0.1") // rivals follow at 127.1.1.0
 	coturnHost   = netip.MustParseAddr("127.1.0.2")
 	clientHost   = netip.MustParseAddr("127.1.0.3")
 	peerHost     = netip.MustParseAddr("127.1.0.4")
@@ -74,6 +74,7 @@ const causewayFile = `state_dir: %[1]s/state
 admin: {listen: "%[2]s:%[3]d"}
 relay:
   realm: ` + realm + `
+  workers: 1
   listen: ["udp://%[2]s:%[4]d"]
   ports: %[5]d-%[6]d
   users: {` + user + `: ` + password + `}
@@ -85,15 +86,20 @@ relay:
 // startCauseway runs the relay under test. The limits of a user are lifted because one user may stand for all clients.
 func startCauseway(t testing.TB, l launch) *server {
 	t.Helper()
+	return startBuild(t, l, causeway, causewayHost)
+}
+
+func startBuild(t testing.TB, l launch, path string, host netip.Addr) *server {
+	t.Helper()
 	dir, admin, port := t.TempDir(), rig.Port(t), rig.Port(t)
 	file := filepath.Join(dir, "causeway.yaml")
-	text := fmt.Sprintf(causewayFile, dir, causewayHost, admin, port, firstRelayPort, lastRelayPort)
+	text := fmt.Sprintf(causewayFile, dir, host, admin, port, firstRelayPort, lastRelayPort)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := &server{
-		Process: l.spawn(t, dir, "causeway", causeway, "serve", "-c", file),
-		name:    "causeway", addr: netip.AddrPortFrom(causewayHost, uint16(port)), credentials: l.credentials(),
+		Process: l.spawn(t, dir, "causeway", path, "serve", "-c", file),
+		name:    filepath.Base(path), addr: netip.AddrPortFrom(host, uint16(port)), credentials: l.credentials(),
 	}
 	s.wait(t)
 	return s
@@ -179,4 +185,14 @@ func (s *server) cpu(t testing.TB) time.Duration {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// switches is how often the server's threads went to sleep or were interrupted.
+func (s *server) switches(t testing.TB) uint64 {
+	t.Helper()
+	n, err := turnload.Switches(s.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
