@@ -145,7 +145,7 @@ func (m *Machine) Opened(now time.Time, id ID, o Opened) []Action {
 }
 
 func (m *Machine) replyAllocated(r *request, a *allocation) {
-	m.success(r)
+	m.success()
 	for f := range families {
 		if a.has(f) {
 			m.out.AddAddr(AttrXORRelayedAddress, m.outside(a.relayed[f]))

@@ -162,7 +162,7 @@ func (m *Machine) replyError(r *request, code int, unknown []Attr) {
 }
 
 // success begins a success response.
-func (m *Machine) success(r *request) { m.out.Begin(m.msg.Method, ClassSuccess, m.msg.ID) }
+func (m *Machine) success() { m.out.Begin(m.msg.Method, ClassSuccess, m.msg.ID) }
 
 // send finishes the message being composed, sealed in the way that the request was.
 func (m *Machine) send(r *request) {

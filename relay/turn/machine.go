@@ -18,6 +18,7 @@ const tick = 10 * time.Millisecond
 type Machine struct {
 	cfg     Config
 	msg     Message
+	req     request // that is being handled: here, so that it is not on the heap each time
 	out     Composer
 	nonce   [64]byte
 	unknown [maxUnknown]Attr
@@ -72,12 +73,13 @@ func (m *Machine) Handle(now time.Time, source Source, b []byte) []Action {
 		m.drop(DropMalformed)
 		return nil
 	}
-	r := request{now: now, nano: now.UnixNano(), source: source}
+	r := &m.req
+	*r = request{now: now, nano: now.UnixNano(), source: source}
 	r.alloc = m.current(m.sources[source], r.nano)
 	_, r.fingerprint = m.msg.Get(AttrFingerprint)
 	switch m.msg.Class {
 	case ClassRequest:
-		m.handleRequest(&r)
+		m.handleRequest(r)
 	case ClassIndication:
 		// A Binding indication keeps a NAT's mapping alive (RFC 8489 section 6.3.2); Send is the forwarding table's.
 		if m.msg.Method != MethodBinding {
@@ -145,7 +147,7 @@ func (m *Machine) within(r *request) {
 		m.createPermission(r)
 	case MethodChannelBind:
 		m.channelBind(r)
-	case MethodConnect:
+	default: // MethodConnect
 		m.connect(r)
 	}
 }
@@ -185,7 +187,7 @@ func (m *Machine) binding(r *request) {
 	if !m.afford(r) {
 		return
 	}
-	m.success(r)
+	m.success()
 	m.out.AddAddr(AttrXORMappedAddress, r.source.Client)
 	m.send(r)
 }

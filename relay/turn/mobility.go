@@ -112,7 +112,7 @@ func (m *Machine) move(r *request, ticket []byte) {
 
 func (m *Machine) replyMoved(r *request, a *allocation) {
 	m.stats.Successes++
-	m.success(r)
+	m.success()
 	m.out.AddUint32(AttrLifetime, a.lifetime)
 	m.addTicket(a)
 	m.send(r)

@@ -47,7 +47,7 @@ func (m *Machine) createPermission(r *request) {
 	})
 	m.schedule(a)
 	m.stats.Successes++
-	m.success(r)
+	m.success()
 	m.send(r)
 }
 
@@ -101,7 +101,7 @@ func (m *Machine) channelBind(r *request) {
 	}
 	m.schedule(a)
 	m.stats.Successes++
-	m.success(r)
+	m.success()
 	m.send(r)
 }
 

@@ -90,7 +90,7 @@ func (m *Machine) familyToRefresh(a *allocation) (only Family, code int) {
 
 func (m *Machine) replyRefreshed(r *request, lifetime uint32) {
 	m.stats.Successes++
-	m.success(r)
+	m.success()
 	m.out.AddUint32(AttrLifetime, lifetime)
 	m.send(r)
 }
