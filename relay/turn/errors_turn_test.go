@@ -28,7 +28,7 @@ func TestError437AllocationMismatch(t *testing.T) {
 	bob.must(437, MethodAllocate, udp())
 	c.must(0, MethodRefresh, lifetime(0))
 	c.repeat(made, MethodAllocate, udp())
-	if a := bob.send(bob.build(MethodAllocate, TransactionID(parsed(t, made).ID), udp())); a.code != 437 {
+	if a := bob.send(bob.build(MethodAllocate, parsed(t, made).ID, udp())); a.code != 437 {
 		t.Errorf("another user who repeats the transaction got %v", a)
 	}
 	c.must(0, MethodRefresh, lifetime(0))
