@@ -91,6 +91,78 @@ func TestClosingWhenTold(t *testing.T) {
 	})
 }
 
+// reopening closes its port when it is told of an error, and opens another, which
+// gets the same descriptor.
+type reopening struct {
+	t        *testing.T
+	worker   *socketWorker
+	port     Port
+	far      udpFar
+	nobody   netip.AddrPort
+	errors   bool // the new port gets an error; otherwise a datagram
+	told     int
+	received int
+	next     Port
+}
+
+func (r *reopening) Receive(_ time.Time, batch []Packet) { r.received += len(batch) }
+
+func (r *reopening) Unreachable(time.Time, ICMP) {
+	if r.told++; r.told > 1 {
+		return
+	}
+	r.port.Close()
+	p, err := r.worker.Listen(netip.AddrPortFrom(v4, 0), Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.next = p
+	if r.errors {
+		send(r.worker, p, "x", r.nobody, Packet{})
+		r.worker.out.flush() // its error is there when this returns
+	} else {
+		r.far.send(r.t, "for the new port", p.Local())
+	}
+}
+
+// What a new port with an old descriptor gets is not the closed port's.
+func TestDescriptorIsUsedAgain(t *testing.T) {
+	for _, errors := range []bool{false, true} {
+		testDescriptorIsUsedAgain(t, errors)
+	}
+}
+
+func testDescriptorIsUsedAgain(t *testing.T, errors bool) {
+	w := newSocketWorker()
+	if err := w.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { w.end(w.close) }()
+	p, err := w.Listen(netip.AddrPortFrom(v4, 0), Options{Errors: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, closed := listenUDP(t, v4), listenUDP(t, v4)
+	closed.Close()
+	r := &reopening{t: t, worker: w, port: p, far: f, nobody: closed.addr(), errors: errors}
+	if err := p.Attach(r); err != nil {
+		t.Fatal(err)
+	}
+	send(w, p, "x", r.nobody, Packet{})
+	w.out.flush()
+	f.send(t, "too late", p.Local())
+	if err := w.turn(never{}); err != nil {
+		t.Fatal(err)
+	}
+	defer r.next.Close()
+	if r.next.(*socketPort).fd != p.(*socketPort).fd {
+		t.Skip("the descriptor went to somebody else")
+	}
+	if r.told != 1 || r.received != 0 {
+		t.Errorf("a closed port was told %d times and received %d packets", r.told, r.received)
+	}
+}
+
 func TestMemoryRefuse(t *testing.T) {
 	m := NewMemory()
 	w := m.NewWorker()

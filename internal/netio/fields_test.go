@@ -56,11 +56,19 @@ func TestWithoutFields(t *testing.T) {
 				got <- batch[i]
 			}
 		}))
+		other := open(t, w, netip.AddrPortFrom(local, 0), Options{Fields: true})
+		done := make(chan struct{})
+		attach(t, w, other, receiverFunc(func(_ time.Time, batch []Packet) {
+			batch[0].DontFragment = true // on its way to somewhere else, say
+			close(done)
+		}))
 		start(t, w, never{})
 		f := bed.far(t, local)
+		f.sendFields(t, "x", other.Local(), 0xb9, 7)
+		<-done
 		f.sendFields(t, "x", p.Local(), 0xb9, 7)
-		if pk := <-got; pk.TOS != 0 || pk.TTL != 0 {
-			t.Errorf("told TOS %#x and TTL %d", pk.TOS, pk.TTL)
+		if pk := <-got; pk.TOS != 0 || pk.TTL != 0 || pk.DontFragment {
+			t.Errorf("told TOS %#x, TTL %d, DF %v", pk.TOS, pk.TTL, pk.DontFragment)
 		}
 		call(w, func() { send(w, p, "x", f.addr(), Packet{TOS: 1, TTL: 7, DontFragment: true}) })
 		if _, tos, ttl := f.receiveFields(t); tos != 46<<2 || ttl != 64 {
