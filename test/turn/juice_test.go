@@ -43,7 +43,7 @@ func TestJuice(t *testing.T) {
 	if err := call.Wait(30 * time.Second); err != nil {
 		t.Fatalf("juice: %v", err)
 	}
-	t.Run("talks", func(t *testing.T) { juiceTalked(t, s, call.Output()) })
+	t.Run("talks", func(t *testing.T) { juiceTalked(t, call.Output()) })
 	t.Run("by userhash", func(t *testing.T) {
 		onlyCauseway(t)
 		spokeUserhash(t, p)
@@ -51,7 +51,7 @@ func TestJuice(t *testing.T) {
 }
 
 // juiceTalked reads what call.cjs printed: one line of JSON between those of its log.
-func juiceTalked(t *testing.T, s *subject, output string) {
+func juiceTalked(t *testing.T, output string) {
 	t.Helper()
 	var told struct {
 		Words []string
@@ -67,10 +67,12 @@ func juiceTalked(t *testing.T, s *subject, output string) {
 	if len(told.Words) != 50 || told.Words[49] != "echo of word 49" {
 		t.Errorf("over the data channel came %q", told.Words)
 	}
-	// libjuice calls the candidates reflexive, since each end first sees the other's checks come from its relayed
-	// address; the ports tell.
-	s.isRelayed(t, joinHost("127.0.0.1", told.Pair.Local.Port))
-	s.isRelayed(t, joinHost("127.0.0.1", told.Pair.Remote.Port))
+	// Each end was told the other's relayed address alone. It may still send to that from its own socket, which the
+	// relay knows no difference of: all is one address here. So one end at least is a relayed one.
+	relayed := func(port int) bool { return port >= firstRelayPort && port <= lastRelayPort }
+	if !relayed(told.Pair.Local.Port) && !relayed(told.Pair.Remote.Port) {
+		t.Errorf("candidates %+v, neither of them relayed", told.Pair)
+	}
 }
 
 // spokeUserhash fails the test unless every request that carried a proof named its user by a hash alone.

@@ -1,7 +1,6 @@
 package turn
 
 import (
-	"net/netip"
 	"strconv"
 	"testing"
 
@@ -19,6 +18,7 @@ func TestBehindNATs(t *testing.T) {
 				Namespace: n.public, Hosts: []string{relayAddress, secondAddress}, LegacyChannels: true,
 				Allow: []string{publicNetwork1, publicNetwork2},
 			})
+			ended := uclientBehind(t, s, n.clients)
 			relays := []string{joinHost(relayAddress, s.Open), joinHost(secondAddress, s.Open)}
 			for i, kind := range nats {
 				mapsLike(t, n.visitor(t, n.clients[i]), relays, kind)
@@ -28,8 +28,7 @@ func TestBehindNATs(t *testing.T) {
 				clientToClient(t, s, a, b, Allocation{Transport: transport, Relay: relays[0]})
 				peerToClient(t, a, n.visitor(t, n.clients[1]), relays)
 			}
-			uclientBehind(t, s, n.clients[0])
-			uclientBehind(t, s, n.clients[1])
+			ended()
 		})
 	}
 }
@@ -83,18 +82,24 @@ func peerToClient(t *testing.T, client, peer guest, relays []string) {
 	}
 }
 
-// uclientBehind runs coturn's client behind a NAT.
-func uclientBehind(t *testing.T, s *subject, namespace string) {
+// uclientBehind runs coturn's client behind each NAT, and returns what waits for the ends.
+func uclientBehind(t *testing.T, s *subject, namespaces [2]string) (ended func()) {
 	t.Helper()
 	path := rig.Need(t, "turnutils_uclient", "coturn")
-	u := uclient{t: t, Process: rig.Spawn(t, t.TempDir(), "uclient", nil, "ip", "netns", "exec", namespace, path,
-		"-v", "-y", "-c", "-n", strconv.Itoa(messages), "-p", strconv.Itoa(s.Open), "-u", user, "-w", password, relayAddress)}
-	if got := u.totals(); got != (totals{sent: 2 * messages, received: 2 * messages}) {
-		t.Errorf("uclient behind a NAT: %+v, want nothing lost", got)
+	var runs []uclient
+	for _, namespace := range namespaces {
+		runs = append(runs, uclient{t: t, Process: rig.Spawn(t, t.TempDir(), "uclient", nil, "ip", "netns", "exec", namespace, path,
+			"-v", "-y", "-c", "-n", strconv.Itoa(messages), "-p", strconv.Itoa(s.Open), "-u", user, "-w", password, relayAddress)})
 	}
-	for _, a := range u.relayed() {
-		if netip.MustParseAddrPort(a).Addr().String() != relayAddress && !coturnUnderTest {
-			t.Errorf("uclient behind a NAT was given %s", a)
+	return func() {
+		t.Helper()
+		for _, u := range runs {
+			if got := u.totals(); got != (totals{sent: 2 * messages, received: 2 * messages}) {
+				t.Errorf("uclient behind a NAT: %+v, want nothing lost", got)
+			}
+			for _, a := range u.relayed() {
+				s.isRelayed(t, a)
+			}
 		}
 	}
 }

@@ -104,7 +104,7 @@ func TestUclientNegativeModes(t *testing.T) {
 
 	serves(t, "after")
 	if !coturnUnderTest {
-		const slack = 16 << 20
+		const slack = 32 << 20 // the heap has grown to what a hundred clients at once need
 		s.settled(before, slack)
 	}
 }
