@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"causeway/internal/conf"
@@ -46,7 +47,17 @@ func (s *serveCmd) Run(std streams) error {
 	if err != nil {
 		return hostError(err)
 	}
+	spareProcessor()
 	return hostError(node.group.Run(ctx))
+}
+
+// spareProcessor lets Go's scheduler use one processor more than there are. Network workers sleep in system calls, for
+// which they keep their processor; the scheduler takes it from them at once, at a price, if that leaves none for others.
+// What GOMAXPROCS says stands. The workers have been counted by then.
+func spareProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 }
 
 // hostError gives errors of binding and privilege their exit code.

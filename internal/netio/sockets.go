@@ -40,6 +40,7 @@ type socketWorker struct {
 	ports        []*socketPort // by descriptor; nil where there is none
 	events       []unix.EpollEvent
 	errors       errorReader
+	haste        haste
 }
 
 func newSocketWorker() *socketWorker {
@@ -153,12 +154,13 @@ func (w *socketWorker) close() {
 
 // turn sleeps until something is ready or due, and handles it.
 func (w *socketWorker) turn(timers Timers) error {
-	n, err := unix.EpollWait(w.epoll, w.events, timeout(timers, time.Now()))
-	if err != nil && err != unix.EINTR {
-		return os.NewSyscallError("epoll_wait", err)
+	n, err := w.wait(timers)
+	if err != nil {
+		return err
 	}
 	now := time.Now()
-	for _, e := range w.events[:max(n, 0)] {
+	w.haste.begin(now)
+	for _, e := range w.events[:n] {
 		if int(e.Fd) == w.event {
 			var count [8]byte
 			_, _ = unix.Read(w.event, count[:])
@@ -171,6 +173,27 @@ func (w *socketWorker) turn(timers Timers) error {
 	}
 	w.out.flush()
 	return nil
+}
+
+// wait sleeps until something is ready or due, and returns how many events tell of it. Commands wake it, too.
+func (w *socketWorker) wait(timers Timers) (n int, err error) {
+	if w.haste.resting() {
+		w.haste.rest()
+		if n, err = w.look(0); n > 0 || err != nil {
+			return n, err
+		}
+		w.haste.idle()
+	}
+	return w.look(timeout(timers, time.Now()))
+}
+
+// look returns how many ports are ready, after so many milliseconds if none is; -1 is for ever.
+func (w *socketWorker) look(patience int) (n int, err error) {
+	n, err = unix.EpollWait(w.epoll, w.events, patience)
+	if err == unix.EINTR {
+		return 0, nil
+	}
+	return max(n, 0), os.NewSyscallError("epoll_wait", err)
 }
 
 // serve handles one ready port: its errors, and one batch. A port with more than
