@@ -46,6 +46,9 @@ func (s *session) toPeer(now int64, p *netio.Packet, peer netip.AddrPort, off, n
 	case end.port == nil:
 		fates[NoFamily]++
 		return
+	case n > maxUDP: // a stream's frame holds more
+		fates[Oversize]++
+		return
 	case p.TTL == 1:
 		fates[HopLimit]++
 		return
@@ -59,6 +62,14 @@ func (s *session) toPeer(now int64, p *netio.Packet, peer netip.AddrPort, off, n
 	}
 	s.path.ToPeer.Feed(p.At, p.Buf.Bytes())
 	end.port.Send(p, peer)
+}
+
+// transport is how the client is reached.
+func (s *session) transport() turn.Transport {
+	if s.conn == nil {
+		return turn.UDP
+	}
+	return s.conn.Transport()
 }
 
 // spend takes a packet from the rates of the user.
@@ -119,25 +130,25 @@ func (s *session) toClient(now int64, p *netio.Packet) {
 	if !s.spend(now, n, fates) {
 		return
 	}
-	s.path.ToClient.Feed(p.At, p.Buf.Bytes())
-	if !w.wrap(p, channel, s.conn != nil) {
+	payload := p.Buf.Bytes()
+	switch {
+	case !w.wrap(p, channel, s.transport()):
 		fates[Oversize]++
-		return
-	}
-	if s.conn != nil {
+	case s.conn != nil:
 		if !s.conn.Send(p.Buf.Bytes(), stream.Media) {
 			fates[ClientQueue]++
+			return
 		}
-		return
-	}
-	if s.listener == nil {
+		s.path.ToClient.Feed(p.At, payload)
+	case s.listener == nil:
 		fates[ClientGone]++
-		return
+	default:
+		if p.TTL > 0 {
+			p.TTL--
+		}
+		s.path.ToClient.Feed(p.At, payload)
+		s.listener.port.Send(p, s.client)
 	}
-	if p.TTL > 0 {
-		p.TTL--
-	}
-	s.listener.port.Send(p, s.client)
 }
 
 // Unreachable tells the client what ICMP said about a packet of its own (RFC 8656 section 11.5). Nobody vouches for

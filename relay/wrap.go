@@ -8,26 +8,42 @@ import (
 	"causeway/relay/turn"
 )
 
-// maxUDP is the longest datagram that UDP over IPv4 carries; IPv6's is 20 bytes longer, which nobody misses.
-const maxUDP = 65507
+const (
+	// maxUDP is the longest datagram that UDP over IPv4 carries; IPv6's is 20 bytes longer, which nobody misses.
+	maxUDP = 65507
+	// maxDTLS is the longest record that DTLS carries (RFC 9147 section 4.1).
+	maxDTLS = 1 << 14
+)
+
+// longest is how long a message to a client may be.
+func longest(t turn.Transport) int {
+	switch t {
+	case turn.DTLS:
+		return maxDTLS
+	case turn.TCP, turn.TLS:
+		return turn.MaxFrameSize
+	default:
+		return maxUDP
+	}
+}
 
 // wrap puts what the client's side needs around a peer's datagram, in place; false if the result would be too long to
 // send. A stream's ChannelData is padded (RFC 8656 section 12.5).
-func (w *worker) wrap(p *netio.Packet, channel uint16, stream bool) bool {
+func (w *worker) wrap(p *netio.Packet, channel uint16, to turn.Transport) bool {
 	n := p.Buf.Len()
 	if channel != 0 {
-		if n+turn.ChannelHeaderSize > maxUDP {
+		if n+turn.ChannelHeaderSize > longest(to) {
 			return false
 		}
 		turn.PutChannelHeader(p.Buf.Prepend(turn.ChannelHeaderSize), channel, n)
-		if stream {
+		if to.Stream() {
 			clear(p.Buf.Extend(padding(n)))
 		}
 		return true
 	}
 	peer := w.outside(p.From)
 	head := turn.DataIndicationHeaderSize(peer.Addr())
-	if n+head+padding(n) > maxUDP {
+	if n+head+padding(n) > longest(to) {
 		return false
 	}
 	clear(p.Buf.Extend(padding(n)))

@@ -212,6 +212,7 @@ func (r *relay) dtls() string { return "dtls://" + r.secure.String() }
 var verdicts = []string{
 	"packets_dropped_total", "messages_dropped_total", "authentication_refused_total", "errors_total", "stream_ended_total",
 	"stream_dropped_total", "connections_total", "panics_total", "port_failures_total", "socket_dropped_total",
+	"socket_unsent_total",
 }
 
 // counts is how often something is to be counted under each name.
