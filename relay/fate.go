@@ -23,6 +23,7 @@ const (
 	ClientQueue                // the queue to a stream client is full
 	ClientGone                 // the client of a stream is not there
 	TCPAllocation              // data in the manner of UDP for an allocation of RFC 6062
+	WorkerQueue                // a client that moved, and too many before it wait for the worker that has its allocation
 	fates
 )
 
@@ -31,6 +32,7 @@ var fateNames = [fates]string{
 	NoAllocation: "no_allocation", NoChannel: "no_channel", BadSend: "bad_send", NoPermission: "no_permission",
 	Policy: "policy", NoFamily: "no_family", HopLimit: "hop_limit", UserPackets: "user_packets", UserBytes: "user_bytes",
 	Bandwidth: "bandwidth", ClientQueue: "client_queue", ClientGone: "client_gone", TCPAllocation: "tcp_allocation",
+	WorkerQueue: "worker_queue",
 }
 
 // String returns the name that metrics use.

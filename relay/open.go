@@ -154,10 +154,7 @@ func (w *worker) close(now time.Time, s *session) {
 	for f := range s.ends {
 		s.closeEnd(now, turn.Family(f))
 	}
-	if s.claimed != nil {
-		s.claimed.Close()
-		s.claimed = nil
-	}
+	closeClaim(&s.claimed)
 	s.closeTCP(now)
 	s.lease.Return()
 }
@@ -207,6 +204,8 @@ func (w *worker) settle(s *session, to turn.Source) {
 		return
 	}
 	w.leave(s)
-	s.next, s.nextConn = turn.Source{}, nil
+	closeClaim(&s.claimed)
+	s.claimed, s.nextClaimed = s.nextClaimed, nil
+	s.next = turn.Source{}
 	w.join(s, to)
 }

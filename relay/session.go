@@ -25,8 +25,9 @@ type session struct {
 	conn     *stream.Conn
 	source   turn.Source
 	next     turn.Source // where the client moves to (RFC 8016); zero: nowhere
-	nextConn *stream.Conn
-	claimed  netio.Port // a socket of this worker's for a client that the kernel would give to another; nil if none
+	// Sockets of this worker's for a client that the kernel would give to another: at its address, and where it moves to;
+	// nil if there is none.
+	claimed, nextClaimed netio.Port
 
 	ends [2]relayEnd // by turn.Family
 	tcp  *tcpSession // RFC 6062; nil for UDP

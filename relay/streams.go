@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"causeway/internal/netio"
+	"causeway/internal/pkt"
 	"causeway/relay/stream"
 	"causeway/relay/turn"
 )
@@ -24,14 +26,31 @@ type streams struct {
 	dealt       atomic.Uint32
 }
 
-// streamClient is one connection. session belongs to the worker; the rest does not change, but for the worker itself,
-// which does when the client moves to an allocation of another (RFC 8016).
+// streamClient is one connection. It belongs to the worker that it is bound to, which is another when the client has
+// moved to an allocation of that one's (RFC 8016).
 type streamClient struct {
-	conn    *stream.Conn
-	source  turn.Source
-	worker  atomic.Pointer[worker]
+	conn   *stream.Conn
+	source turn.Source
+	bound  atomic.Pointer[binding]
+
+	// The worker's.
 	session *session
-	drain   func(now time.Time) // made once, so that frames need no memory
+	leaving *worker  // whom it is handed over to after the frames in hand
+	left    [][]byte // frames that are the next worker's, the one that moves the client first
+}
+
+// binding is a connection's tie to one worker. Commands are of a binding: one that finds another in its place when it
+// runs, on the worker that it was given to, goes on to that one's. They are made once, so that frames need no memory.
+type binding struct {
+	worker        *worker
+	drain, closed func(now time.Time)
+}
+
+func (sc *streamClient) bind(w *worker) {
+	b := &binding{worker: w}
+	b.drain = func(now time.Time) { sc.drain(b, now) }
+	b.closed = func(now time.Time) { sc.closed(b, now) }
+	sc.bound.Store(b)
 }
 
 // newStreams opens the stream listeners.
@@ -102,26 +121,29 @@ func (h streamHandler) Accepted(c *stream.Conn) {
 		conn:   c,
 		source: turn.Source{Client: c.Client(), Listener: h.number, Transport: c.Transport()},
 	}
-	sc.worker.Store(w)
-	sc.drain = sc.drainNow
+	sc.bind(w)
 	c.Tag = sc
 	w.net.Do(func(time.Time) { w.streams[sc.source] = sc })
 }
 
 // Frames has the worker take what has come.
 func (h streamHandler) Frames(c *stream.Conn) {
-	sc := c.Tag.(*streamClient)
-	sc.worker.Load().net.Do(sc.drain)
+	b := c.Tag.(*streamClient).bound.Load()
+	b.worker.net.Do(b.drain)
 }
 
 // Closed ends what the connection had.
 func (h streamHandler) Closed(c *stream.Conn) {
-	sc := c.Tag.(*streamClient)
-	sc.worker.Load().net.Do(sc.closed)
+	b := c.Tag.(*streamClient).bound.Load()
+	b.worker.net.Do(b.closed)
 }
 
-func (sc *streamClient) closed(now time.Time) {
-	w := sc.worker.Load()
+func (sc *streamClient) closed(b *binding, now time.Time) {
+	if is := sc.bound.Load(); is != b {
+		is.worker.net.Do(is.closed)
+		return
+	}
+	w := b.worker
 	defer w.guard("the end of a connection")
 	if w.streams[sc.source] == sc {
 		delete(w.streams, sc.source)
@@ -132,9 +154,13 @@ func (sc *streamClient) closed(now time.Time) {
 	w.do(now, w.machine.Disconnected(sc.source))
 }
 
-// drainNow handles the frames that wait, on the worker's goroutine.
-func (sc *streamClient) drainNow(now time.Time) {
-	w := sc.worker.Load()
+// drain handles the frames that wait, on the goroutine of the binding's worker.
+func (sc *streamClient) drain(b *binding, now time.Time) {
+	if is := sc.bound.Load(); is != b {
+		is.worker.net.Do(is.drain)
+		return
+	}
+	w := b.worker
 	defer func() {
 		if p := recover(); p != nil {
 			w.panicked(p, "client", sc.source.Client)
@@ -142,7 +168,16 @@ func (sc *streamClient) drainNow(now time.Time) {
 		}
 	}()
 	nano := now.UnixNano()
-	sc.conn.Drain(func(p *netio.Packet) { w.frame(now, nano, sc, p) })
+	sc.conn.Drain(func(p *netio.Packet) {
+		if sc.leaving != nil {
+			sc.left = append(sc.left, slices.Clone(p.Buf.Bytes())) // as many as wait at once: a few
+			return
+		}
+		w.frame(now, nano, sc, p)
+	})
+	if sc.leaving != nil {
+		w.handOver(sc)
+	}
 }
 
 // frame handles one frame of a stream client.
@@ -175,13 +210,21 @@ func (w *worker) frame(now time.Time, nano int64, sc *streamClient, p *netio.Pac
 // send sends a message of our own making.
 func (sc *streamClient) send(b []byte) { sc.conn.Send(b, stream.Control) }
 
-// handOver gives a stream client to another worker, which has the allocation that it wants to move to.
-func (w *worker) handOver(source turn.Source, other *worker) {
-	sc := w.streams[source]
-	if sc == nil {
-		return
-	}
-	delete(w.streams, source)
-	sc.worker.Store(other)
-	other.net.Do(func(time.Time) { other.streams[source] = sc })
+// handOver gives a stream client to the worker that has the allocation it wants to move to, with the frames that this
+// one has taken from it. Nothing of it is touched here afterwards.
+func (w *worker) handOver(sc *streamClient) {
+	other, left := sc.leaving, sc.left
+	sc.leaving, sc.left = nil, nil
+	delete(w.streams, sc.source)
+	other.call(func(now time.Time) {
+		other.streams[sc.source] = sc
+		for i, b := range left {
+			p := netio.Packet{Buf: pkt.Long(len(b)), From: sc.source.Client, At: now.UnixNano()}
+			copy(p.Buf.Bytes(), b)
+			other.moved = i == 0
+			other.frame(now, now.UnixNano(), sc, &p)
+			other.moved = false
+		}
+	})
+	sc.bind(other)
 }

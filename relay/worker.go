@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"causeway/internal/netio"
@@ -29,8 +31,9 @@ type worker struct {
 
 	transaction turn.TransactionID
 	indications uint64
-	message     []byte // that is being handled, for Forward
-	moved       bool   // that message came from another worker
+	message     []byte       // that is being handled, for Forward
+	moved       bool         // that message came from another worker
+	forwarded   atomic.Int32 // messages of other workers' clients that wait
 	log         *slog.Logger
 }
 
@@ -133,6 +136,9 @@ func (w *worker) alter(now time.Time, a *turn.Action) {
 
 // reply sends a message to a client, if it is still there.
 func (w *worker) reply(to turn.Source, b []byte) {
+	if !to.Client.IsValid() {
+		return // a client that has gone, and may come back
+	}
 	if to.Transport == turn.UDP {
 		w.listeners[to.Listener].send(b, to.Client)
 		return
@@ -142,17 +148,32 @@ func (w *worker) reply(to turn.Source, b []byte) {
 	}
 }
 
+// forwards is how many messages of other workers' clients may wait for a worker. Who moves sends one, and again if it
+// gets no answer.
+const forwards = 256
+
 // forward gives the message in hand to the worker that owns the allocation it is about (RFC 8016).
 func (w *worker) forward(a *turn.Action) {
 	owner := a.ID.Worker()
-	if owner >= len(w.relay.workers) {
+	if owner >= len(w.relay.workers) || owner == w.number {
 		return
 	}
-	other, message, source := w.relay.workers[owner], append([]byte(nil), w.message...), a.To
+	other, source := w.relay.workers[owner], a.To
 	if source.Transport != turn.UDP {
-		w.handOver(source, other)
+		if sc := w.streams[source]; sc != nil {
+			sc.leaving = other
+			sc.left = append(sc.left, slices.Clone(w.message))
+		}
+		return
 	}
+	if other.forwarded.Add(1) > forwards {
+		other.forwarded.Add(-1)
+		w.listeners[source.Listener].fates[WorkerQueue]++
+		return
+	}
+	message := slices.Clone(w.message)
 	other.call(func(now time.Time) {
+		other.forwarded.Add(-1)
 		other.moved = true
 		defer func() { other.moved = false }()
 		other.handle(now, source, message)
@@ -165,8 +186,8 @@ func (w *worker) move(s *session, to turn.Source) {
 	s.next = to
 	if to.Transport != turn.UDP {
 		if c := w.streams[to]; c != nil {
-			s.nextConn = c.conn
 			c.session = s
+			c.conn.SetAllocated(true)
 		}
 		return
 	}
@@ -187,7 +208,7 @@ func (w *worker) claim(l *listener, s *session, client netip.AddrPort) {
 		w.log.Warn("a client that moved stays with the worker that cannot serve it", "client", client, "error", err)
 		return
 	}
-	s.claimed = port
+	s.nextClaimed = port
 }
 
 // unmove forgets an address that the client said it moved to.
@@ -197,12 +218,18 @@ func (w *worker) unmove(s *session) {
 	}
 	if s.next.Transport == turn.UDP {
 		w.listeners[s.next.Listener].clients.Delete(s.next.Client)
-		if s.claimed != nil && s.source != s.next {
-			s.claimed.Close()
-			s.claimed = nil
-		}
 	} else if c := w.streams[s.next]; c != nil {
 		c.session = nil
+		c.conn.SetAllocated(false)
 	}
-	s.next, s.nextConn = turn.Source{}, nil
+	closeClaim(&s.nextClaimed)
+	s.next = turn.Source{}
+}
+
+// closeClaim closes a claimed socket, if there is one.
+func closeClaim(port *netio.Port) {
+	if *port != nil {
+		(*port).Close()
+		*port = nil
+	}
 }
