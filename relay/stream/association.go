@@ -33,8 +33,10 @@ type association struct {
 	conn   *Conn
 
 	// Guarded by the set's mu.
-	shaking  bool          // the handshake is under way and counted
-	unproven *list.Element // while it is, and the cookie has not come back
+	shaking   bool          // the handshake is under way and counted
+	unproven  *list.Element // while it is, and the cookie has not come back
+	entered   bool          // the gate has let it in
+	forgotten bool          // it has ended
 
 	mu     sync.Mutex
 	filter recordFilter // guarded by mu
@@ -87,8 +89,8 @@ func (a *association) forward(b []byte) (Drop, bool) {
 	if !ok {
 		return drop, false
 	}
-	if a.filter.proven && a.proven.CompareAndSwap(false, true) {
-		a.set.prove(a)
+	if a.filter.proven && a.proven.CompareAndSwap(false, true) && !a.set.prove(a) {
+		return 0, true // counted as what it was refused for
 	}
 	buf := hold(b)
 	select {

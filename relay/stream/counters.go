@@ -5,7 +5,8 @@ import "sync/atomic"
 // Reason is why a connection was refused or ended.
 type Reason uint8
 
-// The reasons. Those up to [TooManyHandshakes] refuse a connection before anything is kept for it.
+// The reasons. Those up to [TooManyHandshakes] refuse a connection before anything is kept for it, but for a DTLS client's
+// cookie.
 const (
 	none              Reason = iota
 	TooManyClients           // [Limits].Clients

@@ -120,16 +120,12 @@ func (d *datagrams) receive(p *netio.Packet) (Drop, bool) {
 	return a.receive(b)
 }
 
-// admit lets a new client begin a handshake, or counts why it may not.
+// admit lets a new client begin a handshake, or counts why it may not. The gate is for those who have come back with
+// their cookie: what was sent in somebody's name takes no place from that network's clients.
 func (d *datagrams) admit(client netip.AddrPort) *association {
 	l := d.listener
-	r := l.gate.enter(client.Addr())
-	if r == none && !d.makeRoom() {
-		l.gate.leave(client.Addr())
-		r = TooManyHandshakes
-	}
-	if r != none {
-		l.tally.ended[r].Add(1)
+	if !d.makeRoom() {
+		l.tally.ended[TooManyHandshakes].Add(1)
 		return nil
 	}
 	a := newAssociation(d, client)
@@ -164,14 +160,24 @@ func (d *datagrams) makeRoom() bool {
 	return true
 }
 
-// prove notes that a client has returned its cookie.
-func (d *datagrams) prove(a *association) {
+// prove notes that a client has returned its cookie, and reports whether the gate lets it in.
+func (d *datagrams) prove(a *association) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if a.forgotten {
+		return false
+	}
 	if a.unproven != nil {
 		d.unproven.Remove(a.unproven)
 		a.unproven = nil
 	}
+	r := d.listener.gate.enter(a.client.Addr())
+	if r != none {
+		a.conn.stop(r)
+		return false
+	}
+	a.entered = true
+	return true
 }
 
 // settled notes that a handshake is over.
@@ -200,6 +206,10 @@ func (d *datagrams) forget(a *association) {
 	d.settle(a)
 	if d.clients[a.client] == a {
 		delete(d.clients, a.client)
+	}
+	a.forgotten = true
+	if a.entered {
+		d.listener.gate.leave(a.client.Addr())
 	}
 }
 

@@ -274,8 +274,12 @@ func TestDTLSHandshakesAreBounded(t *testing.T) {
 
 func TestDTLSClientsAreBounded(t *testing.T) {
 	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{PerPrefix: 1}}, newKeeper(t))
+	// A hello may come in anybody's name, and takes no place before the cookie has come back.
+	stranger := udp(t, l)
+	write(t, stranger, clientHelloDatagram(0, nil))
+	cookie := cookieFrom(t, stranger)
 	first := dialDTLS(t, l)
-	write(t, udp(t, l), clientHelloDatagram(0, nil))
+	write(t, stranger, clientHelloDatagram(1, cookie))
 	expectEnded(t, l, TooManyFromPrefix, 1)
 	_ = first.Close()
 	expectEnded(t, l, ClientClosed, 1)
@@ -299,7 +303,7 @@ func TestDTLSHandshakeBytesAreBounded(t *testing.T) {
 
 // What a client sends right behind its handshake waits for the end of it, and no more than a little.
 func TestDTLSEarlyData(t *testing.T) {
-	l := &Listener{local: loopback}
+	l := &Listener{local: loopback, gate: NewGate(0, 0)}
 	d := &datagrams{listener: l, clients: map[netip.AddrPort]*association{}}
 	a := newAssociation(d, loopback)
 	data := []byte{recordApplicationData, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0}

@@ -10,7 +10,8 @@ import (
 // Limits bound what the clients of one listener may hold. A zero field means its default. Each bound that is reached is
 // counted under the [Reason] or [Drop] that is named with it.
 type Limits struct {
-	// Clients is how many connections there may be at once, handshakes included; 4096. [TooManyClients].
+	// Clients is how many connections there may be at once, handshakes included, those of DTLS from the moment that the
+	// client has shown that it gets what is sent to it; 4096. [TooManyClients].
 	Clients int
 	// PerPrefix is how many of them may come from one IPv4 /24 or IPv6 /56; 256. [TooManyFromPrefix].
 	PerPrefix int

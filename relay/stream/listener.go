@@ -185,12 +185,12 @@ func (l *Listener) accept(socket net.Conn) {
 	l.start(c, func() Reason { return l.serveTCP(c) })
 }
 
-// start runs a connection that the gate has let in, unless the listener ends.
+// start runs a connection, unless the listener ends.
 func (l *Listener) start(c *Conn, read func() Reason) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conns == nil {
-		l.gate.leave(c.client.Addr())
+		l.leave(c)
 		_ = c.lower.Close()
 		return
 	}
@@ -202,10 +202,17 @@ func (l *Listener) start(c *Conn, read func() Reason) {
 // forget is the last thing that a connection does.
 func (l *Listener) forget(c *Conn) {
 	l.tally.ended[c.ended()].Add(1)
-	l.gate.leave(c.client.Addr())
+	l.leave(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, c)
+}
+
+// leave gives the place of a TCP connection back; a DTLS client's is the concern of [datagrams].
+func (l *Listener) leave(c *Conn) {
+	if l.datagrams == nil {
+		l.gate.leave(c.client.Addr())
+	}
 }
 
 // queueFrames returns how many frames of a connection may wait.

@@ -1,0 +1,95 @@
+package attack
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+)
+
+// dtlsClient is a client that has made a DTLS handshake.
+func (r *relay) dtlsClient(t testing.TB, from netip.Addr) *client {
+	t.Helper()
+	socket := listenUDP(t, netip.AddrPortFrom(from, 0))
+	conn, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(r.secure), dtls.WithInsecureSkipVerify(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &client{t: t, conn: conn, buf: make([]byte, 1<<16), user: alice, pass: passwords[alice]}
+}
+
+// dtlsHello is what a DTLS client says first.
+func dtlsHello(t *testing.T) []byte {
+	t.Helper()
+	sink, socket := listenUDP(t, netip.AddrPortFrom(friend, 0)), listenUDP(t, netip.AddrPortFrom(friend, 0))
+	conn, err := dtls.ClientWithOptions(socket, sink.LocalAddr(), dtls.WithInsecureSkipVerify(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = conn.HandshakeContext(ctx) }()
+	hello := bytes.Clone(next(t, sink))
+	cancel()
+	<-done
+	_ = conn.Close()
+	return hello
+}
+
+// TestHellosOfStrangers: what a ClientHello draws is shorter than itself and comes once, for it may have come in a
+// victim's name. Those who never come back with their cookie are forgotten, and take no place of those who share their
+// network: clients by TCP, TLS and DTLS.
+func TestHellosOfStrangers(t *testing.T) {
+	t.Parallel()
+	const networks, each = 4, 600
+	r := start(t, settings{limits: unlimited})
+	hello := dtlsHello(t)
+	r.whileServing(t, func(t *testing.T) {
+		victim := listenUDP(t, netip.AddrPortFrom(elsewhere, 0))
+		if _, err := victim.WriteToUDPAddrPort(hello, r.secure); err != nil {
+			t.Fatal(err)
+		}
+		var drawn int
+		_ = victim.SetReadDeadline(time.Now().Add(7 * time.Second)) // longer than it is remembered
+		for buf := make([]byte, 1<<16); ; {
+			n, _, err := victim.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				break
+			}
+			drawn += n
+		}
+		if drawn == 0 || drawn > len(hello) {
+			t.Errorf("a ClientHello of %d bytes drew %d", len(hello), drawn)
+		}
+		t.Logf("%5d bytes in, %3d bytes out, %.2f times as much", len(hello), drawn, float64(drawn)/float64(len(hello)))
+	})
+	r.whileServing(t, func(t *testing.T) {
+		began := r.holdings()
+		for n := range byte(networks) {
+			at := netip.AddrFrom4([4]byte{127, 66, n, 1})
+			for range each {
+				socket := listenUDP(t, netip.AddrPortFrom(at, 0))
+				if _, err := socket.WriteToUDPAddrPort(hello, r.secure); err != nil {
+					t.Fatal(err)
+				}
+				socket.Close()
+			}
+			r.visit(t, r.tcpClient(t, at))
+			r.visit(t, r.tlsClient(t, at))
+			r.visit(t, r.dtlsClient(t, at))
+		}
+		if now := r.holdings(); now.Goroutines > began.Goroutines+5*256 {
+			t.Errorf("%d goroutines, %d before", now.Goroutines, began.Goroutines)
+		}
+	})
+}
