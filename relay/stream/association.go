@@ -159,7 +159,6 @@ func (c *Conn) readDatagrams() Reason {
 		if n > c.longest() {
 			return FrameTooLong
 		}
-		c.wakeUp()
 		if r := c.deliver(hold(buf[:n]), time.Now()); r != none {
 			return r
 		}

@@ -92,6 +92,19 @@ func TestIdleTimeDependsOnTheAllocation(t *testing.T) {
 	}
 }
 
+// An allocation ends the idle time, not the time of a frame that has begun.
+func TestAllocationLeavesTheFramesTime(t *testing.T) {
+	const short = 200 * time.Millisecond
+	k := newKeeper(t)
+	l := serve(t, Options{Network: TCP, Limits: Limits{Frame: short}}, k)
+	c := dial(t, l)
+	write(t, c, append(bindingRequest(1), bindingRequest(2)[:5]...))
+	conn := next(t, "connection", k.accepted)
+	time.Sleep(short / 4)
+	conn.SetAllocated(true)
+	expectEnded(t, l, SlowFrame, 1)
+}
+
 func TestFrameLimits(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -265,6 +278,27 @@ func TestOutboundQueueIsBounded(t *testing.T) {
 		want += 1020
 	}
 	t.Errorf("%d bytes of queue take %d bytes", 64<<10, want)
+}
+
+// What the writer has taken still waits.
+func TestBytesBeingWrittenCount(t *testing.T) {
+	var o outbound
+	o.init(4000, true)
+	media := channelData(1400)
+	for n, want := range []bool{true, true, false} {
+		if ok, full, start := o.push(media, Media); ok != want || full == want || start != (n == 0) {
+			t.Errorf("message %d: taken %v, full %v, start %v", n, ok, full, start)
+		}
+		if n == 0 {
+			if batch, _, more := o.take(); len(batch) != len(media) || !more {
+				t.Fatalf("took %d bytes", len(batch))
+			}
+		}
+	}
+	o.written(nil, nil)
+	if ok, _, _ := o.push(media, Media); !ok {
+		t.Error("no room after everything was written")
+	}
 }
 
 func TestMediaGoesOnAfterTheClientReads(t *testing.T) {

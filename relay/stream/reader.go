@@ -149,10 +149,7 @@ func (r *frameReader) fill() Reason {
 		return readFailure(err, r.late)
 	}
 	r.at = time.Now()
-	if r.end += n; !r.partial {
-		// The rest of a frame that came with its first bytes needs no clock; frames or the next fill sees.
-		c.wakeUp()
-	}
+	r.end += n
 	return none
 }
 
@@ -177,13 +174,6 @@ func (c *Conn) rest() {
 	defer c.mu.Unlock()
 	c.waiting = true
 	c.armIdle(time.Now())
-}
-
-// wakeUp ends the idle time: SetAllocated has nothing to do with the deadline any more.
-func (c *Conn) wakeUp() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.waiting = false
 }
 
 // armIdle sets the deadline of a connection that nothing is read from. c.mu is held.
