@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+
+	"causeway/relay/turn"
 )
 
 // dtlsClient is a client that has made a DTLS handshake.
@@ -91,5 +93,42 @@ func TestHellosOfStrangers(t *testing.T) {
 		if now := r.holdings(); now.Goroutines > began.Goroutines+5*256 {
 			t.Errorf("%d goroutines, %d before", now.Goroutines, began.Goroutines)
 		}
+	})
+}
+
+// TestLargestDatagramsOverDTLS: a record carries 16 KB, and what is longer is dropped by name; it does not end the
+// connection.
+func TestLargestDatagramsOverDTLS(t *testing.T) {
+	t.Parallel()
+	r := start(t, settings{limits: unlimited})
+	r.whileServing(t, func(t *testing.T) {
+		c := r.dtlsClient(t, elsewhere).meet()
+		conn := listenUDP(t, netip.AddrPortFrom(friend, 0))
+		relayed := c.allocate()
+		c.must(turn.MethodChannelBind, channel(0x4000), peer(addrOf(conn)))
+		for _, n := range []int{0, 1, 1472, 4000} {
+			payload := bytes.Repeat([]byte{byte(n)}, n)
+			c.send(c.channelData(0x4000, payload))
+			if got := next(t, conn); !bytes.Equal(got, payload) {
+				t.Errorf("the peer got %d bytes of %d", len(got), n)
+			}
+			if _, err := conn.WriteToUDPAddrPort(payload, relayed); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.relayed(t); !bytes.Equal(got, payload) {
+				t.Errorf("the client got %d bytes of %d", len(got), n)
+			}
+		}
+		r.counting(t, counts{streamDropped(r.dtls(), "datagram_too_long"): 1}, func() {
+			c.send(c.channelData(0x4000, make([]byte, 9000)))
+		})
+		for _, n := range []int{16381, 20000, 50000, largest} {
+			r.counting(t, counts{dropped(relayPort, "oversize"): 1}, func() {
+				if _, err := conn.WriteToUDPAddrPort(make([]byte, n), relayed); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+		c.must(turn.MethodRefresh, lifetime(0))
 	})
 }

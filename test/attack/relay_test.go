@@ -44,6 +44,7 @@ type settings struct {
 	limits  string // entries of relay.limits
 	relay   string // lines below relay:
 	ports   string // relay.ports
+	allow   string // relay.peers.allow besides the network of the peers
 	checked bool   // with the race detector; such a relay's memory says nothing
 }
 
@@ -92,8 +93,12 @@ func start(t *testing.T, o settings) *relay {
 	if o.ports == "" {
 		o.ports = "50000-59999"
 	}
+	allow := peerPrefix
+	if o.allow != "" {
+		allow += ", " + o.allow
+	}
 	text := fmt.Sprintf(file, dir, r.admin, r.host, r.open.Port(), r.secure.Port(), certs.Cert, certs.Key, o.ports,
-		peerPrefix, o.limits, o.relay)
+		allow, o.limits, o.relay)
 	path := filepath.Join(dir, "causeway.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
