@@ -67,9 +67,9 @@ func juiceTalked(t *testing.T, output string) {
 	}
 }
 
-// relayedChecks fails the test unless both ends had allocations and the relay carried what they sent
-// each other. What comes later may bypass it: each end was told the other's relayed address alone, but libjuice sends
-// from its own socket, too, and learns the other's own from the checks. Both are on one machine here.
+// relayedChecks fails the test unless both ends had allocations and the relay carried what they sent each other. What
+// comes later may bypass it: each end was told the other's relayed address alone, but libjuice sends from its own
+// socket, too, and learns the other's own from the checks. Both are on one machine here.
 func relayedChecks(t *testing.T, p *tap) {
 	t.Helper()
 	for _, c := range []struct {
