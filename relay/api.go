@@ -73,11 +73,9 @@ func (r *Relay) onWorkers(f func(w *worker, now time.Time)) error {
 
 // Allocations returns every allocation, the oldest first.
 func (r *Relay) Allocations() ([]Allocation, error) {
-	perWorker := make([][]Allocation, len(r.workers))
+	perWorker := make([][]Allocation, len(r.workers)) // each worker's own, should it be late
 	err := r.onWorkers(func(w *worker, _ time.Time) {
-		list := []Allocation{}
-		w.machine.Each(func(info turn.Info) { list = append(list, w.describe(info)) })
-		perWorker[w.number] = list
+		w.machine.Each(func(info turn.Info) { perWorker[w.number] = append(perWorker[w.number], w.describe(info)) })
 	})
 	if err != nil {
 		return nil, err
@@ -89,7 +87,7 @@ func (r *Relay) Allocations() ([]Allocation, error) {
 
 func (w *worker) describe(info turn.Info) Allocation {
 	a := Allocation{
-		ID: formatID(info.ID), User: info.User, Client: info.Source.Client.String(),
+		ID: formatID(info.ID), User: info.User, Client: clientOf(info.Source),
 		Transport: info.Source.Transport.String(), Listener: w.relay.listening[info.Source.Listener].String(),
 		Relayed: []string{}, Protocol: "udp", Began: info.Began.UTC(), Expires: info.Ends.UTC(),
 		Permissions: []string{}, Channels: info.Channels,
@@ -110,6 +108,14 @@ func (w *worker) describe(info turn.Info) Allocation {
 		s.addTCP(&a)
 	}
 	return a
+}
+
+// clientOf is a client's address; empty while a client that may come back by its ticket is away.
+func clientOf(s turn.Source) string {
+	if !s.Client.IsValid() {
+		return ""
+	}
+	return s.Client.String()
 }
 
 func describeFlow(f *route.Flow) Flow {

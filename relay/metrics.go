@@ -30,6 +30,7 @@ var (
 	descICMP        = desc("icmp_errors_total", "ICMP errors that came back for what was sent.", "listener")
 	descPortsFree   = desc("ports_free", "Relay ports that an allocation could have now.", "family", "transport")
 	descPortsRest   = desc("ports_quarantined", "Relay ports that rest after use.", "family", "transport")
+	descPortsEarly  = desc("ports_reused_early_total", "Relay ports taken before they had rested, since all others were in use.", "family", "transport")
 	descPortFailed  = desc("port_failures_total", "Allocations that got no port because one could not be opened.")
 	descPanics      = desc("panics_total", "Panics that were caught: defects that cost one client.")
 	descRTP         = desc("rtp_packets_total", "Relayed packets that look like RTP, by direction.", "direction")
@@ -75,18 +76,45 @@ func trafficOf(f *route.Flow) traffic {
 // Describe implements prometheus.Collector by collecting once: the metrics that there are don't change.
 func (r *Relay) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, ch) }
 
-// Collect implements prometheus.Collector. What a worker that doesn't answer in time would have told is left out.
+// Collect implements prometheus.Collector. Nothing is told while a worker doesn't answer in time.
 func (r *Relay) Collect(ch chan<- prometheus.Metric) {
-	f := figures{
-		fates: make([]Fates, len(r.listening)+1), sockets: make([]netio.PortCounters, len(r.listening)+1),
+	// Each worker fills in its own: one that is late still writes when its answer is no longer waited for.
+	each := make([]*figures, len(r.workers))
+	if err := r.onWorkers(func(w *worker, _ time.Time) {
+		mine := r.newFigures()
+		w.addFigures(mine)
+		each[w.number] = mine
+	}); err != nil {
+		r.log.Warn("metrics of the relay are missing", "error", err)
+		return // rather than counters that fall, which look like a restart
 	}
-	if err := r.onWorkers(func(w *worker, _ time.Time) { w.addFigures(&f) }); err != nil {
-		r.log.Warn("metrics of the relay are incomplete", "error", err)
+	f := r.newFigures()
+	for _, mine := range each {
+		f.add(mine)
 	}
-	r.collectProtocol(ch, &f)
-	r.collectPackets(ch, &f)
+	for i, l := range r.streams.listeners {
+		addCounters(&f.sockets[r.streams.numbers[i]], l.Port())
+	}
+	r.collectProtocol(ch, f)
+	r.collectPackets(ch, f)
 	r.collectPorts(ch)
 	r.streams.collect(ch)
+}
+
+func (r *Relay) newFigures() *figures {
+	n := len(r.listening) + 1
+	return &figures{fates: make([]Fates, n), sockets: make([]netio.PortCounters, n)}
+}
+
+// add adds another worker's figures.
+func (f *figures) add(o *figures) {
+	f.stats.Add(o.stats)
+	for i := range f.fates {
+		f.fates[i].add(&o.fates[i])
+		addCounters(&f.sockets[i], o.sockets[i])
+	}
+	f.toPeer.add(o.toPeer)
+	f.toClient.add(o.toClient)
 }
 
 // addFigures adds what this worker counted.
@@ -108,6 +136,9 @@ func (w *worker) addFigures(f *figures) {
 			if e.port != nil {
 				addCounters(&f.sockets[last], e.port.Counters())
 			}
+		}
+		if s.claimed != nil && s.listener != nil {
+			addCounters(&f.sockets[s.listener.number], s.claimed.Counters())
 		}
 		f.toPeer.add(trafficOf(&s.path.ToPeer))
 		f.toClient.add(trafficOf(&s.path.ToClient))
@@ -163,7 +194,7 @@ func (r *Relay) collectPackets(ch chan<- prometheus.Metric, f *figures) {
 		for fate := range fates {
 			counter(ch, descDropped, f.fates[i][fate], name, fate.String())
 		}
-		if i == len(r.listening) || r.listening[i].Network == "udp" {
+		if i == len(r.listening) || r.listening[i].Datagrams() {
 			counter(ch, descKernel, f.sockets[i].Overflowed, name)
 			counter(ch, descUnsent, f.sockets[i].Unsent, name)
 			counter(ch, descICMP, f.sockets[i].Unreachable, name)
@@ -174,7 +205,7 @@ func (r *Relay) collectPackets(ch chan<- prometheus.Metric, f *figures) {
 func (r *Relay) collectPorts(ch chan<- prometheus.Metric) {
 	now := r.now()
 	for key, pool := range r.pools {
-		free, resting := pool.counts(now)
+		free, resting, early := pool.counts(now)
 		family, transport := "ipv4", "udp"
 		if key.family == turn.IPv6 {
 			family = "ipv6"
@@ -184,6 +215,7 @@ func (r *Relay) collectPorts(ch chan<- prometheus.Metric) {
 		}
 		gauge(ch, descPortsFree, float64(free), family, transport)
 		gauge(ch, descPortsRest, float64(resting), family, transport)
+		counter(ch, descPortsEarly, early, family, transport)
 	}
 	counter(ch, descPortFailed, r.openFailures.Load())
 	counter(ch, descPanics, r.panics.Load())

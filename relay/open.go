@@ -31,7 +31,9 @@ func (w *worker) open(now time.Time, a turn.Action) {
 	default:
 		opened = w.openUDP(now, s, a)
 	}
-	w.relay.failing.Store(opened.Err != nil)
+	if !a.Ports.Reserved {
+		w.relay.failing.Store(opened.Err != nil)
+	}
 	if opened.Err != nil {
 		w.relay.openFailures.Add(1)
 		w.log.Warn("a relay port could not be opened", "client", a.To.Client, "error", opened.Err)
@@ -65,11 +67,15 @@ func (w *worker) openUDP(now time.Time, s *session, a turn.Action) (o turn.Opene
 			continue
 		}
 		port, pair, err := w.bind(now, family, a.Ports.Even, a.Ports.Reserve)
-		if err == nil {
-			err = w.attachEnd(s, port)
-		}
 		if err != nil {
 			o.Err = err
+			continue
+		}
+		if o.Err = w.attachEnd(s, port); o.Err != nil {
+			w.relay.closePort(now, port)
+			if a.Ports.Reserve {
+				w.relay.closePort(now, pair)
+			}
 			continue
 		}
 		o.Relayed[f] = port.port.Local()
@@ -81,7 +87,11 @@ func (w *worker) openUDP(now time.Time, s *session, a turn.Action) (o turn.Opene
 			o.Err = err
 			continue
 		}
-		w.relay.reserved.hold(o.Token, pair, a.User)
+		if !w.relay.reserved.hold(o.Token, pair, a.User) {
+			w.relay.closePort(now, pair)
+			s.closeEnd(now, family)
+			continue // 508: this user holds as many ports without allocations as allocations are allowed
+		}
 	}
 	return o
 }
@@ -188,17 +198,23 @@ func (w *worker) join(s *session, source turn.Source) {
 
 // leave takes a session's client from it.
 func (w *worker) leave(s *session) {
-	if s.source.Transport == turn.UDP {
+	if s.source.Transport == turn.UDP && s.client.IsValid() {
 		w.listeners[s.source.Listener].clients.Delete(s.source.Client)
-	} else if c := w.streams[s.source]; c != nil {
+	} else if c := w.streams[s.source]; c != nil && c.session == s { // the address may be another client's by now
 		c.session = nil
 		c.conn.SetAllocated(false)
 	}
 	s.listener, s.conn = nil, nil
 }
 
-// settle makes to the only five-tuple of a session: the one that the client moved to, or, if that was lost, the old.
+// settle makes to the only five-tuple of a session: the one that the client moved to, the old one if that was lost, or
+// none until the client comes back.
 func (w *worker) settle(s *session, to turn.Source) {
+	if !to.Client.IsValid() {
+		w.leave(s)
+		s.source, s.client = to, netip.AddrPort{}
+		return
+	}
 	if to != s.next {
 		w.unmove(s)
 		return

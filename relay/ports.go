@@ -30,6 +30,7 @@ type portPool struct {
 	free   []uint16 // in no order
 	at     []int32  // position of each port of the range in free; -1 if it isn't there
 	fouled []fouledPort
+	early  uint64 // ports that were taken before they had rested
 	rest   time.Duration
 	random io.Reader
 }
@@ -51,10 +52,27 @@ func newPortPool(first, last uint16, rest time.Duration) *portPool {
 }
 
 // take removes a port from the pool: any, an even one, or an even one together with the next higher.
+//
+// When nothing else is free, the port that has rested longest is taken early. Otherwise one client that allocates and
+// gives back as fast as it can would keep everybody else from having a port.
 func (p *portPool) take(now time.Time, even, pair bool) (uint16, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.release(now)
+	for {
+		if port, ok := p.pick(even, pair); ok {
+			return port, true
+		}
+		if len(p.fouled) == 0 {
+			return 0, false
+		}
+		p.early++
+		p.rested(1)
+	}
+}
+
+// pick takes one of the free ports, if one is what is asked for.
+func (p *portPool) pick(even, pair bool) (uint16, bool) {
 	if len(p.free) == 0 {
 		return 0, false
 	}
@@ -80,26 +98,33 @@ func (p *portPool) put(now time.Time, port uint16) {
 	p.fouled = append(p.fouled, fouledPort{port, now.Add(p.rest)})
 }
 
-// counts returns how many ports could be taken now, and how many rest.
-func (p *portPool) counts(now time.Time) (free, resting int) {
+// counts returns how many ports are free, how many rest, and how many were taken before they had rested.
+func (p *portPool) counts(now time.Time) (free, resting int, early uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.release(now)
-	return len(p.free), len(p.fouled)
+	return len(p.free), len(p.fouled), p.early
 }
 
-// release lets those go whose quarantine is over.
+// release frees those whose quarantine is over.
 func (p *portPool) release(now time.Time) {
 	n := 0
 	for n < len(p.fouled) && !p.fouled[n].ends.After(now) {
-		port := p.fouled[n].port
-		p.at[port-p.first] = int32(len(p.free))
-		p.free = append(p.free, port)
 		n++
 	}
-	if n > 0 {
-		p.fouled = append(p.fouled[:0], p.fouled[n:]...)
+	p.rested(n)
+}
+
+// rested frees the n ports that have rested longest.
+func (p *portPool) rested(n int) {
+	if n == 0 {
+		return
 	}
+	for _, f := range p.fouled[:n] {
+		p.at[f.port-p.first] = int32(len(p.free))
+		p.free = append(p.free, f.port)
+	}
+	p.fouled = append(p.fouled[:0], p.fouled[n:]...)
 }
 
 func (p *portPool) has(port uint16) bool {
@@ -144,14 +169,30 @@ type reservation struct {
 // reservations are the ports held for a token. Workers share them: the second allocation of a pair may come to another
 // worker than the first.
 type reservations struct {
-	mu   sync.Mutex
-	held map[turn.Token]reservation
+	mu      sync.Mutex
+	held    map[turn.Token]reservation
+	users   map[string]int // how many each user has
+	perUser int            // how many one may have
 }
 
-func (r *reservations) hold(token turn.Token, port relayPort, user string) {
+// hold takes a port in, unless its user has as many as one may have.
+func (r *reservations) hold(token turn.Token, port relayPort, user string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.users[user] >= r.perUser {
+		return false
+	}
+	r.users[user]++
 	r.held[token] = reservation{port, user}
+	return true
+}
+
+// forget takes a reservation out. r.mu is held.
+func (r *reservations) forget(token turn.Token, h reservation) {
+	delete(r.held, token)
+	if r.users[h.user]--; r.users[h.user] <= 0 {
+		delete(r.users, h.user)
+	}
 }
 
 // take hands over the port that is held under a token, to the user that reserved it and nobody else.
@@ -162,7 +203,7 @@ func (r *reservations) take(token turn.Token, user string) (relayPort, bool) {
 	if !ok || h.user != user {
 		return relayPort{}, false
 	}
-	delete(r.held, token)
+	r.forget(token, h)
 	return h.port, true
 }
 
@@ -171,7 +212,9 @@ func (r *reservations) drop(token turn.Token) (relayPort, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h, ok := r.held[token]
-	delete(r.held, token)
+	if ok {
+		r.forget(token, h)
+	}
 	return h.port, ok
 }
 
@@ -182,7 +225,7 @@ func (r *reservations) all() []relayPort {
 	var ports []relayPort
 	for token, h := range r.held {
 		ports = append(ports, h.port)
-		delete(r.held, token)
+		r.forget(token, h)
 	}
 	return ports
 }

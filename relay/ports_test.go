@@ -22,11 +22,19 @@ func TestPortsRestAfterUse(t *testing.T) {
 		t.Fatal("a fifth of four ports")
 	}
 	p.put(now, 50002)
-	if _, ok := p.take(now.Add(30*time.Second-1), false, false); ok {
-		t.Fatal("a port was given out while it rested")
-	}
+	p.put(now.Add(time.Second), 50001)
 	if port, ok := p.take(now.Add(30*time.Second), false, false); !ok || port != 50002 {
 		t.Fatalf("got %d, %v after the quarantine", port, ok)
+	}
+	if _, _, early := p.counts(now.Add(30 * time.Second)); early != 0 {
+		t.Fatalf("%d ports were taken early", early)
+	}
+	// Nothing else is left: the quarantine gives way, and says so.
+	if port, ok := p.take(now.Add(31*time.Second-1), false, false); !ok || port != 50001 {
+		t.Fatalf("got %d, %v", port, ok)
+	}
+	if _, _, early := p.counts(now.Add(30 * time.Second)); early != 1 {
+		t.Fatalf("%d ports were taken early", early)
 	}
 }
 
@@ -45,32 +53,42 @@ func TestPortsAreSpreadOverTheRange(t *testing.T) {
 	}
 }
 
-// TestPortsAgainstOracle holds the pool to a plain map of who has what.
+// TestPortsAgainstOracle holds the pool to a plain list of what is free, and a queue of what rests.
 func TestPortsAgainstOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const rest = 10 * time.Second
 		now := time.Unix(1000, 0)
 		p := newPortPool(60000, 60015, rest)
-		freeAt := map[uint16]time.Time{} // of those that can be taken at some time
-		held := map[uint16]bool{}
+		free, held := map[uint16]bool{}, map[uint16]bool{}
+		var resting []fouledPort
 		for port := uint16(60000); port <= 60015; port++ {
-			freeAt[port] = time.Time{}
+			free[port] = true
 		}
-		ready := func(port uint16) bool {
-			at, ok := freeAt[port]
-			return ok && !at.After(now)
+		release := func(n int) {
+			for _, f := range resting[:n] {
+				free[f.port] = true
+			}
+			resting = resting[n:]
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
 				even, pair := rapid.Bool().Draw(t, "even"), rapid.Bool().Draw(t, "pair")
 				even = even || pair
-				possible := false
-				for port := range freeAt {
-					possible = possible || ready(port) && (!even || port%2 == 0) && (!pair || ready(port+1))
+				possible := func() bool {
+					for port := range free {
+						if (!even || port%2 == 0) && (!pair || free[port+1]) {
+							return true
+						}
+					}
+					return false
 				}
+				for !possible() && len(resting) > 0 {
+					release(1)
+				}
+				want := possible()
 				port, ok := p.take(now, even, pair)
-				if ok != possible {
-					t.Fatalf("take(even %v, pair %v) = %v, the oracle says %v", even, pair, ok, possible)
+				if ok != want {
+					t.Fatalf("take(even %v, pair %v) = %v, the oracle says %v", even, pair, ok, want)
 				}
 				if !ok {
 					return
@@ -79,33 +97,32 @@ func TestPortsAgainstOracle(t *testing.T) {
 					t.Fatalf("%d is not even", port)
 				}
 				for i := range map[bool]uint16{false: 1, true: 2}[pair] {
-					if !ready(port + i) {
+					if !free[port+i] {
 						t.Fatalf("%d was not free", port+i)
 					}
-					delete(freeAt, port+i)
+					delete(free, port+i)
 					held[port+i] = true
 				}
 			},
-			"put": func(t *rapid.T) {
+			"put": func(_ *rapid.T) {
 				for port := range held {
 					delete(held, port)
 					p.put(now, port)
-					freeAt[port] = now.Add(rest)
+					resting = append(resting, fouledPort{port, now.Add(rest)})
 					return
 				}
 			},
 			"wait": func(t *rapid.T) {
 				now = now.Add(time.Duration(rapid.IntRange(0, 6).Draw(t, "seconds")) * time.Second)
+				n := 0
+				for n < len(resting) && !resting[n].ends.After(now) {
+					n++
+				}
+				release(n)
 			},
 			"": func(t *rapid.T) {
-				n := 0
-				for port := range freeAt {
-					if ready(port) {
-						n++
-					}
-				}
-				if free, resting := p.counts(now); free != n || free+resting+len(held) != 16 {
-					t.Fatalf("%d free, %d resting, %d held; the oracle has %d free", free, resting, len(held), n)
+				if n, m, _ := p.counts(now); n != len(free) || m != len(resting) {
+					t.Fatalf("%d free, %d resting; the oracle has %d and %d", n, m, len(free), len(resting))
 				}
 			},
 		})

@@ -77,7 +77,9 @@ func New(c Config) (*Relay, error) {
 	}
 	r := &Relay{
 		cfg: c.Relay, log: c.Log, now: c.Now, random: rand.Reader, quality: newQuality(),
-		reserved: reservations{held: map[turn.Token]reservation{}},
+		reserved: reservations{
+			held: map[turn.Token]reservation{}, users: map[string]int{}, perUser: c.Relay.Limits.AllocationsPerUser,
+		},
 	}
 	for _, l := range c.Relay.Listen {
 		r.listening = append(r.listening, listening{l, false})
@@ -202,6 +204,13 @@ func (r *Relay) open(c Config, machine turn.Config) error {
 		r.workers = append(r.workers, w)
 	}
 	for i, l := range r.listening {
+		network := "tcp"
+		if l.Datagrams() {
+			network = "udp"
+		}
+		if err := netio.Probe(network, l.Addr); err != nil {
+			return fmt.Errorf("relay: %w", err)
+		}
 		if l.Network != "udp" {
 			continue
 		}
@@ -320,8 +329,8 @@ func (r *Relay) Ready() error {
 		if !a.IsValid() {
 			continue
 		}
-		if free, resting := r.pools[poolKey{family: turn.Family(f)}].counts(now); free == 0 {
-			return fmt.Errorf("no relay port of %s is free, %d rest after use", a, resting)
+		if free, resting, _ := r.pools[poolKey{family: turn.Family(f)}].counts(now); free+resting == 0 {
+			return fmt.Errorf("every relay port of %s is in use", a)
 		}
 	}
 	return r.probe()

@@ -161,5 +161,11 @@ func (e *relayEnd) Unreachable(now time.Time, icmp netio.ICMP) {
 		s.worker.peerFates[NoPermission]++
 		return
 	}
+	if icmp.Local { // the host's own interface is the link that the packet did not fit
+		icmp.Type, icmp.Code = 3, 4 // fragmentation needed (RFC 1191 section 4)
+		if icmp.Peer.Addr().Is6() {
+			icmp.Type, icmp.Code = 2, 0 // packet too big (RFC 4443 section 3.2)
+		}
+	}
 	s.worker.do(now, s.worker.machine.Unreachable(s.id, icmp.Peer, icmp.Type, icmp.Code, icmp.MTU))
 }

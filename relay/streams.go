@@ -20,6 +20,7 @@ type streams struct {
 	relay       *Relay
 	listeners   []*stream.Listener
 	names       []listening // by index of listeners
+	numbers     []int       // their places in Relay.listening
 	gate        *stream.Gate
 	certificate *stream.Certificate // nil: none is configured
 	connections *stream.Connections // of RFC 6062
@@ -84,6 +85,7 @@ func newStreams(r *Relay) (*streams, error) {
 		}
 		s.listeners = append(s.listeners, listener)
 		s.names = append(s.names, l)
+		s.numbers = append(s.numbers, i)
 	}
 	return s, nil
 }

@@ -152,6 +152,9 @@ func (w *worker) reply(to turn.Source, b []byte) {
 // gets no answer.
 const forwards = 256
 
+// maxForward is how long such a message may be, in bytes. A Refresh with the longest user name and realm is shorter.
+const maxForward = 1500
+
 // forward gives the message in hand to the worker that owns the allocation it is about (RFC 8016).
 func (w *worker) forward(a *turn.Action) {
 	owner := a.ID.Worker()
@@ -159,6 +162,10 @@ func (w *worker) forward(a *turn.Action) {
 		return
 	}
 	other, source := w.relay.workers[owner], a.To
+	if len(w.message) > maxForward {
+		w.listeners[source.Listener].fates[WorkerQueue]++
+		return
+	}
 	if source.Transport != turn.UDP {
 		if sc := w.streams[source]; sc != nil {
 			sc.leaving = other
@@ -218,7 +225,7 @@ func (w *worker) unmove(s *session) {
 	}
 	if s.next.Transport == turn.UDP {
 		w.listeners[s.next.Listener].clients.Delete(s.next.Client)
-	} else if c := w.streams[s.next]; c != nil {
+	} else if c := w.streams[s.next]; c != nil && c.session == s {
 		c.session = nil
 		c.conn.SetAllocated(false)
 	}

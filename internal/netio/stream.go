@@ -62,6 +62,24 @@ func shareAddress(_, _ string, c syscall.RawConn) error {
 	return os.NewSyscallError("setsockopt", failed)
 }
 
+// Probe reports whether a local address of "udp" or "tcp" could be had by one socket alone. Sockets that are opened to
+// be shared, as those of [ListenStream] and [Options].ReusePort, don't find out that another process has the address, if
+// it shares it as well.
+func Probe(network string, local netip.AddrPort) error {
+	if network == "udp" {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(local))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // HostAddresses returns the addresses of all of the host's interfaces, sorted and
 // without zones.
 func HostAddresses() ([]netip.Addr, error) {

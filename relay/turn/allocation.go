@@ -43,7 +43,7 @@ type allocation struct {
 
 	relayed [families]netip.AddrPort // bound; invalid where there is none
 	ends    [families]int64          // when each relayed address expires
-	strict  int64                    // when the credential expires, if that ends the allocation; otherwise never
+	strict  int64                    // when the credential expires, if lifetimes end with it; otherwise never
 	due     int64                    // when the first thing of it expires: what the timer is set to
 
 	permissions []permission
@@ -98,7 +98,7 @@ func (a *allocation) grant(now int64, lifetime time.Duration) (ends int64, told 
 
 // deadline returns when the first thing of the allocation expires.
 func (a *allocation) deadline() int64 {
-	first := a.strict
+	first := never
 	for f := range a.relayed {
 		if a.relayed[f].IsValid() {
 			first = min(first, a.ends[f])

@@ -98,7 +98,7 @@ const (
 	// Move: the client of ID may from now on also come from To (RFC 8016). It is where data goes once it has sent
 	// anything from there.
 	Move
-	// Settle: To is the only five-tuple of ID from now on.
+	// Settle: To is the only five-tuple of ID from now on. Without a valid address it has none.
 	Settle
 	// Forward: the message being handled belongs to another worker's allocation: give it to worker ID.Worker().
 	Forward

@@ -32,7 +32,8 @@ func (m *Machine) authenticate(r *request) bool {
 		m.plainError(r, CodeBadRequest)
 		return false
 	}
-	if m.cfg.Nonces.Check(nonce, r.now, m.nonceClient(r.source)) != auth.Fresh {
+	if !m.nonceIsFresh(r, nonce) {
+		m.vouch(r, name)
 		m.challenge(r, CodeStaleNonce)
 		return false
 	}
@@ -50,6 +51,29 @@ func (m *Machine) authenticate(r *request) bool {
 		return false
 	}
 	return true
+}
+
+func (m *Machine) nonceIsFresh(r *request, nonce []byte) bool {
+	return m.cfg.Nonces.Check(nonce, r.now, m.nonceClient(r.source)) == auth.Fresh
+}
+
+// vouch takes the reply to a client's old nonce out of the budget of the unproven if its request is good but for that:
+// it has an allocation at this very five-tuple. Otherwise whoever used up the budget of a network would end its calls,
+// since no allocation could be refreshed.
+func (m *Machine) vouch(r *request, name []byte) {
+	a := r.alloc
+	if a == nil || string(name) != a.name || !m.intact(r, a.key[:a.keyLen]) {
+		return
+	}
+	r.key = a.key[:a.keyLen]
+}
+
+// intact reports whether every integrity that a request has was made with a key.
+func (m *Machine) intact(r *request, key []byte) bool {
+	if r.sha256 && !m.msg.CheckIntegritySHA256(key) {
+		return false
+	}
+	return !r.sha1 || m.msg.CheckIntegrity(key)
 }
 
 // nonceClient is what a nonce is bound to. The port belongs to it where it can't differ between requests: the data
@@ -86,12 +110,7 @@ func (m *Machine) algorithm(r *request, nonce []byte) bool {
 // verify finds the key that the request was made with. The key of an allocation is its own from then on: what happens
 // to the credential later does not cut a call.
 func (m *Machine) verify(r *request, name, hash []byte, named bool) bool {
-	check := func(key []byte) bool {
-		if r.sha256 && !m.msg.CheckIntegritySHA256(key) {
-			return false
-		}
-		return !r.sha1 || m.msg.CheckIntegrity(key)
-	}
+	check := func(key []byte) bool { return m.intact(r, key) }
 	if a := r.alloc; a != nil && named && string(name) == a.name && r.alg == a.alg {
 		if key := a.key[:a.keyLen]; check(key) {
 			r.identity = auth.Identity{User: a.user, Name: a.name, Key: a.key, KeyLen: int(a.keyLen)}

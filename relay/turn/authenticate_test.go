@@ -107,6 +107,15 @@ func TestBothIntegrities(t *testing.T) {
 		}
 		b[at] ^= 1
 	}
+	var m mac
+	out.Begin(MethodAllocate, ClassRequest, c.id())
+	udp()(&out)
+	c.identify(&out)
+	half := bytes.Clone(out.Seal([]byte("another key"), true, false, false))
+	half = extended(half, attr(AttrMessageIntegritySHA256, m.sum256(c.key(), half)...))
+	if a := c.send(half); a.code != 401 {
+		t.Errorf("with the second right and the first not: %v", a)
+	}
 	a := c.send(b)
 	if a.code != 0 || !a.verify(AttrMessageIntegrity, sha1.New, c.key()) ||
 		!a.verify(AttrMessageIntegritySHA256, sha256.New, c.key()) {

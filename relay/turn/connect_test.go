@@ -49,6 +49,7 @@ func TestConnect(t *testing.T) {
 		t.Errorf("dialled %+v", d)
 	}
 	c.must(0, MethodRefresh) // others are answered meanwhile
+	r.client(home, "bob", "hunter2").allocate()
 	if a := connected(t, r, c, 0xDEADBEEF, nil); a.code != 0 || binary.BigEndian.Uint32(a.value(AttrConnectionID)) != 0xDEADBEEF {
 		t.Errorf("got %v: %x", a, a.raw)
 	}

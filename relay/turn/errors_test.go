@@ -204,6 +204,16 @@ func TestError401Unauthenticated(t *testing.T) {
 			}
 		})
 	}
+	for _, pretend := range []struct{ user, realm string }{{"bob", "example.org"}, {"alice", "example.com"}, {"", ""}} {
+		var out Composer
+		out.Begin(MethodRefresh, ClassRequest, c.id())
+		out.AddString(AttrUsername, pretend.user)
+		out.AddString(AttrRealm, pretend.realm)
+		out.Add(AttrNonce, c.nonce)
+		if a := c.send(bytes.Clone(out.Seal(c.key(), true, false, false))); a.code != 401 {
+			t.Errorf("the owner's key under name %q and realm %q got %v", pretend.user, pretend.realm, a)
+		}
+	}
 	if a := c.send(good); a.code != 0 {
 		t.Errorf("the owner got %v after that", a)
 	}
@@ -235,6 +245,31 @@ func TestError403Forbidden(t *testing.T) {
 	s.must(403, MethodConnect, to(forbidden))
 	if len(r.dials) != 0 {
 		t.Error("it was dialled all the same")
+	}
+}
+
+// TestError403ByFederation: what a permission or a channel could do depends on the transport of the allocation; the
+// relay's own clients can always be reached.
+func TestError403ByFederation(t *testing.T) {
+	for _, test := range []struct {
+		federation       auth.Federation
+		udp, tcp, accept int // CreatePermission, and Connect
+	}{{auth.Closed, 403, 403, 403}, {auth.R2, 403, 0, 0}, {auth.Legacy, 0, 0, 0}} {
+		r := newRig(t, func(s *setup) { s.federation = test.federation })
+		c := r.alice(home)
+		c.allocate()
+		c.must(test.udp, MethodCreatePermission, to(peer4))
+		c.must(test.udp, MethodChannelBind, to(peer4), channelNumber(0x4000))
+		c.must(0, MethodChannelBind, to(netip.AddrPortFrom(relay4, 50002)), channelNumber(0x4001))
+		s := r.alice(stream)
+		s.must(0, MethodAllocate, tcp())
+		s.must(test.tcp, MethodCreatePermission, to(peer4))
+		if a := s.ask(MethodConnect, to(peer4)); a.code != test.accept || (len(r.dials) == 1) != (test.accept == 0) {
+			t.Errorf("federation %v: Connect got %v", test.federation, a)
+		}
+		if got := r.m.MayAccept(r.session(stream).id, peer4); got != (test.federation == auth.Legacy) {
+			t.Errorf("federation %v: a peer may connect: %v", test.federation, got)
+		}
 	}
 }
 

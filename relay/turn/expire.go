@@ -28,11 +28,6 @@ func (m *Machine) Expire(now time.Time) []Action {
 }
 
 func (m *Machine) expire(a *allocation, now int64) {
-	if a.strict <= now {
-		m.stats.Expired++
-		m.forget(a)
-		return
-	}
 	for f := range families {
 		if a.has(f) && a.ends[f] <= now {
 			m.closeFamily(a, f)
@@ -120,7 +115,11 @@ func (m *Machine) Disconnected(source Source) []Action {
 	case a.hasNext():
 		m.lost(a, source)
 	case a.mobile:
-		// It lives until its lifetime ends; what is sent to its client meanwhile is lost.
+		// It lives until its lifetime ends, without a five-tuple: that one may soon be another client's. What is sent to its
+		// client meanwhile is lost.
+		delete(m.sources, source)
+		a.source = Source{Transport: source.Transport}
+		m.act(Action{Kind: Settle, ID: a.id, To: a.source})
 	default:
 		m.forget(a)
 	}

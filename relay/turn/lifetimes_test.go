@@ -213,12 +213,14 @@ func TestExpiryOfReservation(t *testing.T) {
 	first.must(0, MethodRefresh, lifetime(0))
 	r.advance(10 * time.Second)
 	late := r.alice(at(2)).allocate(evenPort(0x80)).value(AttrReservationToken)
-	r.advance(20*time.Second - 1)
-	if len(r.held) != 2 {
+	r.advance(10 * time.Second)
+	r.alice(at(5)).allocate(evenPort(0x80))
+	r.advance(10*time.Second - 1)
+	if len(r.held) != 3 {
 		t.Fatalf("%d ports are held a nanosecond before the end of the first", len(r.held))
 	}
 	r.advance(1)
-	if len(r.held) != 1 {
+	if len(r.held) != 2 {
 		t.Fatalf("%d ports are held after the first", len(r.held))
 	}
 	r.alice(at(3)).must(508, MethodAllocate, udp(), reservationToken(early))
@@ -228,6 +230,14 @@ func TestExpiryOfReservation(t *testing.T) {
 	r.alice(at(4)).must(508, MethodAllocate, udp(), reservationToken(late)) // a token is good once
 	if r.session(at(3)) == nil {
 		t.Error("the end of the reservation took the port from who had claimed it")
+	}
+	r.advance(9 * time.Second)
+	if len(r.held) != 1 {
+		t.Fatalf("%d ports are held a nanosecond before the end of the last", len(r.held))
+	}
+	r.advance(1)
+	if len(r.held) != 0 {
+		t.Error("the last one is still held")
 	}
 }
 

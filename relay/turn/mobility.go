@@ -19,8 +19,8 @@ const (
 	ticketSize  = ticketBytes / 3 * 4
 )
 
-// ticketText is base64 in which each ticket has one text.
-var ticketText = base64.RawURLEncoding.Strict()
+// ticketText gives each ticket one text: there are no bits to spare.
+var ticketText = base64.RawURLEncoding
 
 func (m *Machine) addTicket(a *allocation) {
 	var b [ticketBytes]byte
@@ -62,6 +62,10 @@ func (m *Machine) forwarded(r *request) bool {
 		return false
 	}
 	if id.Worker() != m.cfg.Worker {
+		// Tickets can be kept for ever. A nonce cannot, and shows that the sender receives.
+		if nonce, ok := m.msg.Get(AttrNonce); !ok || !m.nonceIsFresh(r, nonce) {
+			return false
+		}
 		m.act(Action{Kind: Forward, ID: id, To: r.source})
 		return true
 	}

@@ -112,6 +112,9 @@ func TestMobilityRefused(t *testing.T) {
 	}
 	moved.must(0, MethodRefresh, ticket(own))
 	c.must(0, MethodRefresh, lifetime(0))
+	late := c.allocate(ticket(nil)).value(AttrMobilityTicket)
+	r.now = r.now.Add(10 * time.Minute) // with no timer
+	moved.must(437, MethodRefresh, ticket(late))
 	r.alice(Source{Client: peer4}).must(437, MethodRefresh, ticket(own)) // there is nothing left to move
 	moved.must(437, MethodRefresh)
 }

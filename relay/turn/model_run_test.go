@@ -73,7 +73,10 @@ func (run *modelRun) client() *client {
 	user := one(run.T, []string{"alice", "alice", "bob"}, "user")
 	if n := len(run.model.allocations); n > 0 && one(run.T, []bool{true, true, true, false}, "own") {
 		a := run.model.allocations[rapid.IntRange(0, n-1).Draw(run.T, "whose")]
-		at, user = a.source, a.user
+		user = a.user
+		if a.source.Client.IsValid() {
+			at = a.source
+		}
 		if a.next != (Source{}) && rapid.Bool().Draw(run.T, "next") {
 			at = a.next
 		}
@@ -284,13 +287,22 @@ func (run *modelRun) check(*rapid.T) {
 	}
 	tuples := 0
 	for _, a := range run.model.allocations {
-		s := run.rig.session(a.source)
+		if !a.source.Client.IsValid() && a.next == (Source{}) { // its client is away
+			continue
+		}
+		at := a.source
+		if !at.Client.IsValid() {
+			at = a.next
+		}
+		s := run.rig.session(at)
 		if s == nil || s.source != a.source || s.next != a.next || s.tcp != a.tcp {
 			run.Fatalf("the session of %v is %+v", a.source, s)
 			return
 		}
-		if tuples++; a.next != (Source{}) {
-			tuples++
+		for _, at := range []Source{a.source, a.next} {
+			if at.Client.IsValid() {
+				tuples++
+			}
 		}
 		for f := range families {
 			if _, want := a.families[f]; s.relayed[f].IsValid() != want {

@@ -312,7 +312,9 @@ func (m *model) disconnect(at Source) {
 		a.next = Source{}
 	case a.next != Source{}:
 		a.source, a.next = a.next, Source{}
-	case !a.mobile:
+	case a.mobile: // until it comes back with its ticket, it has no five-tuple
+		a.source = Source{Transport: at.Transport}
+	default:
 		m.remove(a)
 	}
 }

@@ -76,6 +76,11 @@ func TestRetransmittedDelete(t *testing.T) {
 			t.Fatalf("family %d: got %v with lifetime %d", family, first, first.lifetime())
 		}
 		left := r.m.Len()
+		elsewhere := r.alice(Source{Client: other4})
+		elsewhere.ask(MethodRefresh) // for a nonce
+		if a := elsewhere.send(elsewhere.build(MethodRefresh, TransactionID(first.id), parts...)); a.code != 437 {
+			t.Errorf("family %d: the same transaction from elsewhere got %v", family, a)
+		}
 		r.advance(39500 * time.Millisecond)
 		if again := c.send(b); !bytes.Equal(again.raw, first.raw) {
 			t.Errorf("family %d: the second answer is %v", family, again)
@@ -114,13 +119,14 @@ func TestLateDeleteSparesTheNextAllocation(t *testing.T) {
 // TestDeletesRememberedAreBounded: however many allocations come and go, what is remembered of them does not grow.
 func TestDeletesRememberedAreBounded(t *testing.T) {
 	r := newRig(t)
-	var newest []byte
-	var last *client
-	for n := range 3 * gravesKept {
-		last = r.alice(Source{Client: netip.AddrPortFrom(home.Client.Addr(), uint16(1+n))})
-		last.allocate()
-		newest = last.build(MethodRefresh, last.id(), lifetime(0))
-		last.send(newest)
+	var clients []*client
+	var requests [][]byte
+	for n := range 3*gravesKept + 7 {
+		c := r.alice(Source{Client: netip.AddrPortFrom(home.Client.Addr(), uint16(1+n))})
+		c.allocate()
+		b := c.build(MethodRefresh, c.id(), lifetime(0))
+		c.send(b)
+		clients, requests = append(clients, c), append(requests, b)
 		if n%64 == 0 {
 			r.advance(time.Second)
 		}
@@ -128,8 +134,14 @@ func TestDeletesRememberedAreBounded(t *testing.T) {
 	if n := len(r.m.deleted.ring); n != gravesKept {
 		t.Errorf("%d are remembered", n)
 	}
-	if a := last.send(newest); a.code != 0 {
-		t.Errorf("the newest is not among them: %v", a)
+	for i, c := range clients {
+		want := 0
+		if i < len(clients)-gravesKept {
+			want = 437
+		}
+		if a := c.send(requests[i]); a.code != want {
+			t.Errorf("number %d of %d: %v", i, len(clients), a)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type setup struct {
 	nonceLifetime time.Duration
 	quota         auth.QuotaOptions
 	rate, burst   int // of replies to the unproven
+	federation    auth.Federation
 }
 
 // rig drives a machine as a worker does, without sockets, and builds what a worker builds from the actions: who the
@@ -100,6 +101,7 @@ func newRig(t failer, change ...func(*setup)) *rig {
 		},
 		users:         map[string]string{"alice": "secret", "bob": "hunter2"},
 		nonceLifetime: 24 * time.Hour, // so that it is in the way of those tests alone that are about it
+		federation:    auth.Legacy,
 		rate:          1000,
 		burst:         1000,
 	}
@@ -114,7 +116,7 @@ func newRig(t failer, change ...func(*setup)) *rig {
 		Host:       []netip.Addr{relay4, relay6},
 		Relay:      []netip.Addr{relay4, relay6},
 		Ports:      [2]uint16{50000, 59999},
-		Federation: auth.Legacy,
+		Federation: s.federation,
 	})
 	if err != nil {
 		t.Fatalf("policy: %v", err)
@@ -265,11 +267,14 @@ func (r *rig) alter(a Action) {
 		s.next = a.To
 		r.clients[a.To] = a.ID
 	case Settle:
-		has(true, a.To == s.source || a.To == s.next, "settled where the client never was")
+		gone := !a.To.Client.IsValid()
+		has(true, gone || a.To == s.source || a.To == s.next, "settled where the client never was")
 		delete(r.clients, s.source)
 		delete(r.clients, s.next)
 		s.source, s.next = a.To, Source{}
-		r.clients[a.To] = a.ID
+		if !gone {
+			r.clients[a.To] = a.ID
+		}
 	case Reply, Open, Forward, Dial, Attach, Release:
 	default:
 		r.t.Fatalf("unknown action %d", a.Kind)
