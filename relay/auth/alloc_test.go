@@ -20,6 +20,9 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	} {
 		peers = append(peers, netip.MustParseAddrPort(text))
 	}
+	o := edge()
+	o.Held = func(a netip.Addr, port uint16, tcp bool) bool { return a.Is4() && port == 50000 && !tcp }
+	held := policy(t, o)
 	n := newNonces(time.Hour)
 	nonce := n.Append(nil, start, caller)
 	buffer := make([]byte, 0, NonceSize)
@@ -32,17 +35,18 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	now := start.UnixNano()
 	i := 0
 	for name, f := range map[string]func(){
-		"Policy.Endpoint":      func() { p.Endpoint(peers[i%len(peers)], UDPOut) },
-		"Policy.Address":       func() { p.Address(peers[i%len(peers)].Addr(), allOps) },
-		"Nonces.Check, fresh":  func() { n.Check(nonce, start, caller) },
-		"Nonces.Check, stale":  func() { n.Check(nonce, start, another) },
-		"Nonces.Check, forged": func() { n.Check(forged, start, caller) },
-		"Nonces.Append":        func() { n.Append(buffer[:0], start, caller) },
-		"Nonces.Algorithms":    func() { n.Algorithms(nonce) },
-		"Budget.Take":          func() { b.Take(start, peers[i%len(peers)].Addr()) },
-		"Budget.Refund":        func() { b.Refund(peers[i%len(peers)].Addr()) },
-		"Lease.Spend":          func() { l.Spend(now+int64(i)*1000, 172) },
-		"Lease.Spend, free":    func() { free.Spend(now, 172) },
+		"Policy.Endpoint":       func() { p.Endpoint(peers[i%len(peers)], UDPOut) },
+		"Policy.Endpoint, held": func() { held.Endpoint(peers[i%len(peers)], UDPOut) },
+		"Policy.Address":        func() { p.Address(peers[i%len(peers)].Addr(), allOps) },
+		"Nonces.Check, fresh":   func() { n.Check(nonce, start, caller) },
+		"Nonces.Check, stale":   func() { n.Check(nonce, start, another) },
+		"Nonces.Check, forged":  func() { n.Check(forged, start, caller) },
+		"Nonces.Append":         func() { n.Append(buffer[:0], start, caller) },
+		"Nonces.Algorithms":     func() { n.Algorithms(nonce) },
+		"Budget.Take":           func() { b.Take(start, peers[i%len(peers)].Addr()) },
+		"Budget.Refund":         func() { b.Refund(peers[i%len(peers)].Addr()) },
+		"Lease.Spend":           func() { l.Spend(now+int64(i)*1000, 172) },
+		"Lease.Spend, free":     func() { free.Spend(now, 172) },
 	} {
 		i = 0
 		if got := testing.AllocsPerRun(1000, func() { f(); i++ }); got != 0 {

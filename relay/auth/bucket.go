@@ -72,5 +72,12 @@ func (l limit) take(bucket *atomic.Int64, now, need, want int64) int64 {
 	}
 }
 
+// full reports whether a bucket that nobody draws from is full by every caller's clock. If the clock was set back since,
+// nobody can tell, and the bucket must not be kept until that time comes again.
+func (l limit) full(bucket *atomic.Int64, now int64) bool {
+	was := bucket.Load()
+	return was == 0 || was <= now-clockSlack || was-now > l.depth+clockSlack
+}
+
 // give puts tokens back.
 func (l limit) give(bucket *atomic.Int64, n int64) { bucket.Add(-l.cost(n)) }

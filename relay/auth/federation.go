@@ -35,7 +35,10 @@ func (o Op) String() string {
 // Ops is a set of operations: UDPIn.Set() | UDPOut.Set().
 type Ops uint8
 
-const allOps Ops = 1<<opCount - 1
+const (
+	allOps Ops = 1<<opCount - 1
+	tcpOps     = Ops(1<<TCPConnect | 1<<TCPAccept)
+)
 
 // Class is on which side of the relay a peer is.
 type Class uint8

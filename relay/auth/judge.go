@@ -28,7 +28,7 @@ func (p *Policy) judge(a netip.Addr, port int, ops Ops) Decision {
 	if form := inside.find(a); form != formNone {
 		d = p.spelled(a, *f, form, &inside)
 	} else {
-		d = p.plain(a, f, f[listRelay] != 0 && p.isRelayPort(port))
+		d = p.plain(a, f, f[listRelay] != 0 && p.isOwn(a, port, ops))
 	}
 	if d.Allowed && p.federation.Allows(d.Class)&ops == 0 {
 		return Decision{Class: d.Class, Rule: p.closed}
@@ -43,11 +43,16 @@ func (p *Policy) facts(a netip.Addr) *facts {
 	return p.v6.find(number(a))
 }
 
-func (p *Policy) isRelayPort(port int) bool {
-	if port == anyPort {
+// isOwn reports whether a relay address is a relayed address with a port. Of a permission, only that it can be is known.
+func (p *Policy) isOwn(a netip.Addr, port int, ops Ops) bool {
+	switch {
+	case port == anyPort:
 		return p.ports[1] != 0
+	case port < int(p.ports[0]) || port > int(p.ports[1]):
+		return false
+	default:
+		return p.held == nil || p.held(a, uint16(port), ops&tcpOps != 0)
 	}
-	return port >= int(p.ports[0]) && port <= int(p.ports[1])
 }
 
 // plain judges an address by the ranges that it is in itself.

@@ -44,7 +44,8 @@ type Lease struct {
 	packets, bytes, bandwidth int64
 }
 
-// Init begins a lease on an account, which must be held until Return.
+// Init begins a lease on an account that is held. When its last allocation is released, the lease can spend only what it
+// has at hand, and be returned.
 func (l *Lease) Init(a *Account) {
 	q := a.quota
 	*l = Lease{account: a, packets: endless(q.packets), bytes: endless(q.bytes), bandwidth: endless(q.bandwidth)}
@@ -75,9 +76,11 @@ func (l *Lease) Spend(now int64, bytes int) Spent {
 // draw gets what is missing for a packet of n bytes. What it got stays with the lease if something else is missing.
 func (l *Lease) draw(now, n int64) Spent {
 	a := l.account
+	if a == nil || a.held.Load() == 0 {
+		return OverPackets // an account that may be forgotten pays for nothing
+	}
+	a.quota.tell(now)
 	switch {
-	case a == nil:
-		return OverPackets
 	case !refill(&l.packets, a.quota.packets, &a.packets, now, 1, &a.held):
 		return OverPackets
 	case !refill(&l.bytes, a.quota.bytes, &a.bytes, now, n, &a.held):
@@ -100,7 +103,7 @@ func refill(tokens *int64, of limit, bucket *atomic.Int64, now, n int64, sharers
 	return *tokens >= n
 }
 
-// Return gives back what was not spent, before the account is released. Without it, who makes and deletes allocations
+// Return gives back what was not spent, before or after the account is released. Without it, who makes and deletes allocations
 // all day would take from everybody's bandwidth without sending a byte.
 func (l *Lease) Return() {
 	if l.account == nil {

@@ -117,7 +117,7 @@ func (o *oracle) decide(a netip.Addr, port uint16, op Op) (bool, Class) {
 	if !a.IsValid() || a.Zone() != "" || port == 0 {
 		return false, ClassExternal
 	}
-	allowed, class := o.listed(a, port)
+	allowed, class := o.listed(a, port, op)
 	if class != ClassExternal {
 		return allowed, class
 	}
@@ -131,11 +131,16 @@ func (o *oracle) decide(a netip.Addr, port uint16, op Op) (bool, Class) {
 	return false, class
 }
 
-func (o *oracle) listed(a netip.Addr, port uint16) (bool, Class) {
+// held is whether a port of the range counts as a relayed address.
+func (o *oracle) held(a netip.Addr, port uint16, op Op) bool {
+	return o.Held == nil || o.Held(a, port, op == TCPConnect || op == TCPAccept)
+}
+
+func (o *oracle) listed(a netip.Addr, port uint16, op Op) (bool, Class) {
 	found := encodings(a)
 	local := covers(netip.MustParsePrefix("64:ff9b:1::/48"), a)
 	if len(found) == 0 && !local {
-		if slices.Contains(o.Relay, a) && port >= o.Ports[0] && port <= o.Ports[1] {
+		if slices.Contains(o.Relay, a) && port >= o.Ports[0] && port <= o.Ports[1] && o.held(a, port, op) {
 			named := longest(o.Deny, a) == a.BitLen() || longest(o.InternalDeny, a) == a.BitLen()
 			return !named, ClassOwn
 		}
@@ -233,6 +238,24 @@ func (r around) addrs(label string) []netip.Addr {
 	return all
 }
 
+// held draws which ports of relay addresses are held: every one by no function; or by each transport some.
+func (r around) held(o PolicyOptions) func(netip.Addr, uint16, bool) bool {
+	if rapid.Bool().Draw(r.t, "the range decides") {
+		return nil
+	}
+	udp := rapid.SliceOfN(rapid.Uint16Range(50000, 50009), 0, 6).Draw(r.t, "UDP ports")
+	tcp := rapid.SliceOfN(rapid.Uint16Range(50000, 50009), 0, 6).Draw(r.t, "TCP ports")
+	return func(a netip.Addr, port uint16, isTCP bool) bool {
+		if !slices.Contains(o.Relay, a) || port < o.Ports[0] || port > o.Ports[1] {
+			r.t.Fatalf("asked whether %s port %d is held", a, port)
+		}
+		if isTCP {
+			return slices.Contains(tcp, port)
+		}
+		return slices.Contains(udp, port)
+	}
+}
+
 // edges are the first and last addresses of all rules, and their neighbours.
 func (o *oracle) edges() []netip.Addr {
 	all := slices.Concat(o.Host, o.Relay, interesting4, interesting6)
@@ -255,6 +278,11 @@ func TestPolicyAgainstTheOracle(t *testing.T) {
 			Ports:      [2]uint16{50000, 50009},
 			Federation: rapid.SampledFrom([]Federation{Legacy, Legacy, R2, Closed}).Draw(t, "federation"),
 		}}
+		anyHeld, err := NewPolicy(o.PolicyOptions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Held = r.held(o.PolicyOptions)
 		p, err := NewPolicy(o.PolicyOptions)
 		if err != nil {
 			t.Fatal(err)
@@ -270,7 +298,7 @@ func TestPolicyAgainstTheOracle(t *testing.T) {
 		}
 		op := rapid.SampledFrom([]Op{UDPIn, UDPOut, TCPConnect, TCPAccept}).Draw(t, "operation")
 		for _, a := range peers {
-			for _, port := range []uint16{0, 9, 49999, 50000, 50009, 50010} {
+			for _, port := range []uint16{0, 9, 49999, 50000, 50001, 50009, 50010} {
 				want, class := o.decide(a, port, op)
 				got := p.Endpoint(netip.AddrPortFrom(a, port), op)
 				if got.Allowed != want || want && got.Class != class || got.Rule == "" {
@@ -279,10 +307,10 @@ func TestPolicyAgainstTheOracle(t *testing.T) {
 						o.Allow, o.Deny, o.InternalAllow, o.InternalDeny, o.Host, o.Relay)
 				}
 			}
-			// A permission is granted if some port would do.
+			// A permission is granted if some port would do; which ports are held may change.
 			some := false
 			for _, port := range []uint16{9, 50000} {
-				some = some || p.Endpoint(netip.AddrPortFrom(a, port), op).Allowed
+				some = some || anyHeld.Endpoint(netip.AddrPortFrom(a, port), op).Allowed
 			}
 			own := slices.Contains(o.Relay, a)
 			if got := p.Address(a, op.Set()).Allowed; got != some && !own || got && !some {

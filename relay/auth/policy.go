@@ -17,14 +17,20 @@ type PolicyOptions struct {
 	Host, Relay []netip.Addr
 	// Ports are the first and the last relay port.
 	Ports [2]uint16
+	// Held reports whether a port of a relay address, within Ports, is a relayed address now: of an allocation that has
+	// TCP (RFC 6062) or UDP there. Another program's socket may have a port of that range too, and is none of the relay's.
+	// It is called for every packet to or from such a port, by any goroutine: it must neither lock nor allocate. nil is for
+	// those who have no relay to ask: every port of the range counts.
+	Held func(a netip.Addr, port uint16, tcp bool) bool
 	// Federation is what external peers may do.
 	Federation Federation
 }
 
-// Policy decides which peers the relay may be used to reach. It is compiled when the relay starts and never changes;
-// deciding allocates nothing.
+// Policy decides which peers the relay may be used to reach. It is compiled when the relay starts and never changes,
+// other than by what Held says; deciding allocates nothing.
 //
-// A peer at one of the relay's own relayed addresses may do everything. A peer that InternalAllow names may too, unless
+// A peer at one of the relay's own relayed addresses may do everything; a port of the range that is not held at the
+// moment is none. A peer that InternalAllow names may too, unless
 // InternalDeny does. For every other peer Deny decides, then Allow, then the built-in denials: the IANA special-purpose
 // ranges, multicast, what is no global unicast address of IPv6, and the other sockets of this host. What is left may do
 // what Federation says.
@@ -43,6 +49,7 @@ type Policy struct {
 	lists      [listCount][]uint16
 	v4, v6     ranges
 	ports      [2]uint16
+	held       func(a netip.Addr, port uint16, tcp bool) bool
 	federation Federation
 	closed     string // the rule when federation decides
 }
@@ -73,6 +80,7 @@ func NewPolicy(o PolicyOptions) (*Policy, error) {
 	p := &Policy{
 		rules:      make([]rule, 1), // 0 is none
 		ports:      o.Ports,
+		held:       o.Held,
 		federation: o.Federation,
 		closed:     "federation " + o.Federation.String(),
 	}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -120,6 +121,81 @@ func TestPolicyDecisions(t *testing.T) {
 	}
 	if d := p.Address(netip.Addr{}, allOps); d.Allowed {
 		t.Errorf("no address: %+v", d)
+	}
+}
+
+// A port of the range that is no relayed address now is judged as any other peer, and as this host's.
+func TestPolicyHeldPorts(t *testing.T) {
+	type held struct {
+		addr string
+		port uint16
+		tcp  bool
+	}
+	at := held{"10.0.0.5", 50000, false}
+	const other, deny = "built-in: this host's other sockets", "peers.deny 10.0.0.0/8"
+	for _, tt := range []struct {
+		name  string
+		held  []held
+		peer  string
+		op    Op
+		want  bool
+		class Class
+		rule  string
+	}{
+		{"held", []held{at}, "10.0.0.5:50000", UDPOut, true, ClassOwn, ruleOwn},
+		{"held, from there", []held{at}, "10.0.0.5:50000", UDPIn, true, ClassOwn, ruleOwn},
+		{"another port", []held{at}, "10.0.0.5:50001", UDPOut, false, ClassExternal, deny},
+		{"another address", []held{at}, "9.0.0.9:50000", UDPOut, false, ClassExternal, other},
+		{"what is advertised", []held{{"9.0.0.9", 50000, false}}, "9.0.0.9:50000", UDPOut, true, ClassOwn, ruleOwn},
+		{"IPv6", []held{{"2a01::1", 50000, false}}, "[2a01::1]:50000", UDPOut, true, ClassOwn, ruleOwn},
+		{"IPv6, not held", []held{at}, "[2a01::1]:50000", UDPIn, false, ClassExternal, other},
+		{"UDP alone", []held{at}, "10.0.0.5:50000", TCPConnect, false, ClassExternal, deny},
+		{"UDP alone, from there", []held{at}, "10.0.0.5:50000", TCPAccept, false, ClassExternal, deny},
+		{"TCP", []held{{"10.0.0.5", 50000, true}}, "10.0.0.5:50000", TCPConnect, true, ClassOwn, ruleOwn},
+		{"TCP, from there", []held{{"10.0.0.5", 50000, true}}, "10.0.0.5:50000", TCPAccept, true, ClassOwn, ruleOwn},
+		{"TCP alone", []held{{"10.0.0.5", 50000, true}}, "10.0.0.5:50000", UDPOut, false, ClassExternal, deny},
+		{"the ends of the range", []held{{"9.0.0.9", 59999, false}}, "9.0.0.9:59999", UDPOut, true, ClassOwn, ruleOwn},
+		{"beyond the range", []held{{"9.0.0.9", 60000, false}}, "9.0.0.9:60000", UDPOut, false, ClassExternal, other},
+		{"before the range", []held{{"9.0.0.9", 49999, false}}, "9.0.0.9:49999", UDPOut, false, ClassExternal, other},
+		{"allowed network, not held", nil, "172.16.5.9:50000", UDPOut, false, ClassExternal, other},
+		{"allowed by itself, not held", nil, "8.0.0.7:50000", UDPOut, true, ClassExternal, "peers.allow 8.0.0.7/32"},
+		{"internal network, not held", nil, "192.168.0.7:50000", UDPOut, false, ClassInternal, other},
+		{"another spelling", []held{at}, "[::ffff:10.0.0.5]:50000", UDPOut, false, ClassExternal, deny},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := edge()
+			o.Allow = append(o.Allow, prefixes("8.0.0.7/32")...)
+			o.Relay = append(o.Relay, addrs("172.16.5.9 8.0.0.7 192.168.0.7")...)
+			o.Held = func(a netip.Addr, port uint16, tcp bool) bool {
+				return slices.Contains(tt.held, held{a.String(), port, tcp})
+			}
+			d := policy(t, o).Endpoint(netip.MustParseAddrPort(tt.peer), tt.op)
+			if d.Allowed != tt.want || d.Class != tt.class || d.Rule != tt.rule {
+				t.Errorf("%+v, want %v, %v, %q", d, tt.want, tt.class, tt.rule)
+			}
+		})
+	}
+}
+
+// What Held says is asked each time, and federation rules what it does not hold.
+func TestPolicyHeldChanges(t *testing.T) {
+	var held bool
+	o := PolicyOptions{
+		Allow: prefixes("9.0.0.9/32"), Relay: addrs("9.0.0.9"), Ports: [2]uint16{50000, 59999},
+		Held: func(netip.Addr, uint16, bool) bool { return held },
+	}
+	p := policy(t, o)
+	peer := netip.MustParseAddrPort("9.0.0.9:50000")
+	for _, held = range []bool{false, true, false} {
+		if d := p.Endpoint(peer, UDPOut); d.Allowed != held {
+			t.Errorf("held %v: %+v", held, d)
+		}
+		if d := p.Address(peer.Addr(), allOps); !d.Allowed || d.Class != ClassOwn {
+			t.Errorf("held %v: a permission is %+v", held, d)
+		}
+	}
+	if d := p.Endpoint(peer, UDPOut); d.Rule != "federation closed" {
+		t.Errorf("not held: %+v", d)
 	}
 }
 

@@ -30,7 +30,8 @@ type QuotaOptions struct {
 	Bandwidth int64
 }
 
-// Quota counts allocations and shares out rates. Its memory is that of the users who have an allocation.
+// Quota counts allocations and shares out rates. Its memory is that of the users who have an allocation, and of those
+// whose last one ended while their rates were in use: see [Account.Release].
 type Quota struct {
 	perUser, inAll            int
 	packets, bytes, bandwidth limit
@@ -40,15 +41,20 @@ type Quota struct {
 	_    [56]byte
 
 	held     atomic.Int64 // allocations; written under mu
+	clock    atomic.Int64 // as the leases tell it, Unix nanoseconds
 	mu       sync.Mutex
-	accounts map[string]*Account
+	accounts map[string]*Account // each is held or idle
+	idle     idleAccounts
 }
 
-// Account is what one user has in use. It lasts from the first allocation to the last.
+// Account is what one user has in use. It lasts from the first allocation until the last is released and the rates have
+// recovered.
 type Account struct {
 	quota *Quota
 	user  string
 	held  atomic.Int64 // allocations; written under quota.mu
+	// The neighbours among the idle, under quota.mu.
+	before, after *Account
 	// The user's buckets.
 	packets, bytes atomic.Int64
 }
@@ -66,10 +72,11 @@ func NewQuota(o QuotaOptions) *Quota {
 }
 
 // Acquire counts one more allocation of a user. The errors are [ErrUserQuota], which comes first, and [ErrCapacity].
-// Each account got must be released once.
+// Each account got must be released once. A user who comes back finds the rates as they were left.
 func (q *Quota) Acquire(user string) (*Account, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.sweep()
 	a := q.accounts[user]
 	if a != nil && q.perUser > 0 && a.held.Load() >= int64(q.perUser) {
 		return nil, ErrUserQuota
@@ -77,16 +84,21 @@ func (q *Quota) Acquire(user string) (*Account, error) {
 	if q.inAll > 0 && q.held.Load() >= int64(q.inAll) {
 		return nil, ErrCapacity
 	}
-	if a == nil {
+	switch {
+	case a == nil:
 		a = &Account{quota: q, user: user}
 		q.accounts[user] = a
+	case a.held.Load() == 0:
+		q.idle.remove(a)
 	}
 	a.held.Add(1)
 	q.held.Add(1)
 	return a, nil
 }
 
-// Release counts one allocation less, and forgets the user with the last.
+// Release counts one allocation less. With the last, the user is forgotten if the rates were not used of late; otherwise
+// they are remembered until they must have recovered, so that nobody gets them anew by deleting an allocation and making
+// another. Leases may be returned before or after, but draw nothing more when the last allocation is released.
 func (a *Account) Release() {
 	q := a.quota
 	q.mu.Lock()
@@ -95,8 +107,16 @@ func (a *Account) Release() {
 		return // released once too often: the counts of others must not suffer
 	}
 	q.held.Add(-1)
-	if a.held.Add(-1) == 0 {
+	if a.held.Add(-1) > 0 {
+		return
+	}
+	if a.recovered(q.clock.Load()) {
 		delete(q.accounts, a.user)
+		return
+	}
+	q.idle.push(a)
+	if q.idle.count > idleMost {
+		q.forget(q.idle.first)
 	}
 }
 
@@ -113,5 +133,5 @@ func (q *Quota) Allocations() int { return int(q.held.Load()) }
 func (q *Quota) Users() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.accounts)
+	return len(q.accounts) - q.idle.count
 }
