@@ -18,13 +18,22 @@ func (o *outbound) ask() {
 	}
 }
 
+// dismiss notes that a ConnectionBind request gets no answer, unless it was answered or is going to be.
+func (o *outbound) dismiss() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bind == asked {
+		o.answer()
+	}
+}
+
 // answer notes that a control message was queued, which answers a ConnectionBind request if there is one. o.mu is held.
 func (o *outbound) answer() {
 	switch o.bind {
 	case unasked, answered:
 		return
 	case asked:
-		o.bind = unasked // it was refused
+		o.bind = unasked // it was refused, or dropped
 	case taken:
 		o.bind = answered
 		o.rouse()

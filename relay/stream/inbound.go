@@ -82,16 +82,14 @@ var buffers = sync.Pool{New: func() any { return new(pkt.Buf) }}
 // A frame is one STUN message or one ChannelData message with its padding, and for DTLS one datagram. p.Buf holds it
 // behind [pkt.Headroom], p.From is the client and p.At when it was read. f may keep the buffer if it sets p.Buf to nil,
 // as [netio.Port.Send] does, and had best put an empty one of its own in its place; otherwise the buffer is the
-// connection's again when f returns.
+// connection's again when f returns. A ConnectionBind request (RFC 6062 section 4.3) has to be answered before that, or
+// not at all.
 func (c *Conn) Drain(f func(p *netio.Packet)) {
 	frames := c.in.take()
 	for i := range frames {
 		p := &frames[i]
 		if c.out.open() {
-			if c.transport.Stream() && isConnectionBind(p.Buf.Bytes()) {
-				c.out.ask()
-			}
-			f(p)
+			c.handle(p, f)
 		}
 		if p.Buf != nil {
 			recycle(p.Buf)
@@ -99,6 +97,18 @@ func (c *Conn) Drain(f func(p *netio.Packet)) {
 		*p = netio.Packet{}
 	}
 	c.in.release(len(frames))
+}
+
+// handle calls f for one frame. A ConnectionBind request that f leaves without an answer, because it is broken, gets
+// none: the reader, which waits for it, goes on.
+func (c *Conn) handle(p *netio.Packet, f func(p *netio.Packet)) {
+	if !c.transport.Stream() || !isConnectionBind(p.Buf.Bytes()) {
+		f(p)
+		return
+	}
+	c.out.ask()
+	defer c.out.dismiss()
+	f(p)
 }
 
 // deliver hands one frame to the handler, and waits while the queue is full. It returns why the connection ended
