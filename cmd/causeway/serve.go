@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"causeway/internal/conf"
@@ -47,14 +48,24 @@ func (s *serveCmd) Run(std streams) error {
 	if err != nil {
 		return hostError(err)
 	}
-	spareProcessor()
+	tuneRuntime()
 	return hostError(node.group.Run(ctx))
 }
 
-// spareProcessor lets Go's scheduler use one processor more than there are. Network workers sleep in system calls, for
-// which they keep their processor; the scheduler takes it from them at once, at a price, if that leaves none for others.
-// What GOMAXPROCS says stands. The workers have been counted by then.
-func spareProcessor() {
+// heapGrowth is by how much the heap may grow between two garbage collections, in per cent of what lives in it. What a
+// relayed packet needs is not collected, so the collector has little to do; and memory is what bounds a relay that is
+// full of allocations.
+const heapGrowth = 50
+
+// tuneRuntime fits Go's runtime to servers of media. What the environment says (GOGC, GOMAXPROCS) stands.
+//
+// The scheduler gets one processor more than there are: network workers sleep in system calls, for which they keep their
+// processor, and the scheduler takes it from them at once, at a price, if that leaves none for others. The workers have
+// been counted before.
+func tuneRuntime() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}

@@ -15,7 +15,8 @@ type option struct {
 
 // setOptions prepares a socket that is not bound yet.
 func setOptions(fd int, v6 bool, o Options) error {
-	options := append(familyOptions(v6, o), option{"SO_TIMESTAMPNS", unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1})
+	var room [8]option // so that a relay which opens thousands of ports leaves nothing to collect
+	options := append(familyOptions(room[:0], v6, o), option{"SO_TIMESTAMPNS", unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1})
 	if o.ReusePort || o.Connect.IsValid() {
 		options = append(options, option{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
 	}
@@ -30,16 +31,14 @@ func setOptions(fd int, v6 bool, o Options) error {
 	return nil
 }
 
-// familyOptions are those that IPv4 and IPv6 name differently.
-func familyOptions(v6 bool, o Options) []option {
+// familyOptions appends those that IPv4 and IPv6 name differently.
+func familyOptions(options []option, v6 bool, o Options) []option {
 	tos := int(o.DSCP) << 2 // the lower two bits are ECN's (RFC 3168 section 5)
-	var options []option
 	if v6 {
-		options = []option{
-			{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
-			{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1},
-			{"IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, tos},
-		}
+		options = append(options,
+			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
+			option{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1},
+			option{"IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, tos})
 		if o.Fields {
 			options = append(options,
 				option{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1},
@@ -47,10 +46,9 @@ func familyOptions(v6 bool, o Options) []option {
 		}
 		return options
 	}
-	options = []option{
-		{"IP_RECVERR", unix.IPPROTO_IP, unix.IP_RECVERR, 1},
-		{"IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, tos},
-	}
+	options = append(options,
+		option{"IP_RECVERR", unix.IPPROTO_IP, unix.IP_RECVERR, 1},
+		option{"IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, tos})
 	if o.Fields {
 		options = append(options,
 			option{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1},

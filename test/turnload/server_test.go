@@ -19,8 +19,8 @@ import (
 var (
 	causewayHost = netip.MustParseAddr("127.1.0.1") // rivals follow at 127.1.1.0
 	coturnHost   = netip.MustParseAddr("127.1.0.2")
-	clientHost   = netip.MustParseAddr("127.1.0.3")
-	peerHost     = netip.MustParseAddr("127.1.0.4")
+	peerHost     = netip.MustParseAddr("127.1.0.3")
+	clientHosts  = netip.MustParseAddr("127.1.2.0") // and up: one for each load, since a server may remember the one before
 )
 
 const (
@@ -154,16 +154,24 @@ func (s *server) wait(t testing.TB) {
 	})
 }
 
-// load opens clients for the server. They are gone when the test is over.
-func (s *server) load(t testing.TB, sessions, peers, inFlight int) *turnload.Load {
+// open opens clients for the server, which the caller has to close.
+func (s *server) open(t testing.TB, sessions, peers, inFlight int) *turnload.Load {
 	t.Helper()
+	clientHosts = clientHosts.Next()
 	l, err := turnload.Open(turnload.Options{
-		Server: s.addr, Client: clientHost, Peer: peerHost, Sessions: sessions, Peers: peers, InFlight: inFlight,
+		Server: s.addr, Client: clientHosts, Peer: peerHost, Sessions: sessions, Peers: peers, InFlight: inFlight,
 		Credentials: s.credentials,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// load opens clients for the server. They are gone when the test is over.
+func (s *server) load(t testing.TB, sessions, peers, inFlight int) *turnload.Load {
+	t.Helper()
+	l := s.open(t, sessions, peers, inFlight)
 	t.Cleanup(func() {
 		if !s.Running() {
 			t.Errorf("%s ended during the test", s.name)
@@ -195,4 +203,14 @@ func (s *server) switches(t testing.TB) uint64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// memory is what the server has in memory.
+func (s *server) memory(t testing.TB) turnload.Memory {
+	t.Helper()
+	m, err := turnload.Resident(s.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }

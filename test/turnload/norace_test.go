@@ -1,0 +1,5 @@
+//go:build !race
+
+package turnload
+
+const raced = false
