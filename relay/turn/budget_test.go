@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"causeway/relay/auth"
 )
 
 // TestRepliesToTheUnprovenAreSmall: at most 100 bytes with a realm of 12 characters, whatever is asked.
@@ -151,6 +153,33 @@ func TestBudgetIsGivenBack(t *testing.T) {
 	r.alice(stream).allocate() // which took nothing from it
 	if len(r.handle(home, message(0x0001))) != 0 {
 		t.Error("a stream's client gave back what it had not taken")
+	}
+}
+
+// TestBudgetDoesNotEndCalls: however much others in its network ask for, the client of an allocation is told its next
+// nonce; nobody else at its address is.
+func TestBudgetDoesNotEndCalls(t *testing.T) {
+	for _, kind := range []struct{ modern, hashed bool }{{false, false}, {true, false}, {true, true}} {
+		r := newRig(t, func(s *setup) {
+			s.rate, s.burst, s.nonceLifetime = 1, 5, 5*time.Minute
+		})
+		c := r.alice(home)
+		c.modern, c.alg, c.hashed = kind.modern, auth.SHA256, kind.hashed
+		c.allocate()
+		r.advance(5 * time.Minute)
+		for len(r.handle(home, message(0x0001))) == 1 { // until the budget is used up
+		}
+		wrong := *c
+		wrong.password = "wrong"
+		if a := wrong.send(wrong.build(MethodRefresh, c.id())); a.oracle != nil {
+			t.Errorf("%+v: somebody else got %v", kind, a)
+		}
+		if a := c.send(c.build(MethodRefresh, c.id())); a.oracle == nil || a.code != 438 || len(a.raw) > 100 {
+			t.Errorf("%+v: got %v", kind, a)
+		} else {
+			c.learn(a)
+		}
+		c.must(0, MethodRefresh)
 	}
 }
 

@@ -111,6 +111,9 @@ func (m *Machine) move(r *request, ticket []byte) {
 	m.sources[a.next] = a
 	m.schedule(a)
 	m.act(Action{Kind: Move, ID: a.id, To: a.next})
+	if !a.source.Client.IsValid() {
+		m.heard(a, r.source) // its stream has closed: there is no old five-tuple to keep
+	}
 	m.replyMoved(r, a)
 }
 

@@ -210,13 +210,24 @@ func TestDisconnected(t *testing.T) {
 		c := r.alice(stream)
 		own := c.allocate(ticket(nil)).value(AttrMobilityTicket)
 		r.do(r.m.Disconnected(stream))
+		if len(r.m.sources) != 0 || r.m.Len() != 1 {
+			t.Fatal("its five-tuple is still its own, or it is gone")
+		}
+		c.must(437, MethodRefresh) // that five-tuple is nobody's
+		bob := r.client(stream, "bob", "hunter2")
+		bob.allocate()
+		r.do(r.m.Disconnected(stream))
 		r.advance(9 * time.Minute)
 		back := c.movedTo(again)
-		back.must(0, MethodRefresh, ticket(own))
-		back.must(0, MethodCreatePermission, to(peer4))
-		if s := r.session(again); s == nil || s.source != again || len(r.m.sources) != 1 {
-			t.Error("it did not come back")
+		b := back.build(MethodRefresh, back.id(), ticket(own))
+		first := back.send(b)
+		if s := r.session(again); first.code != 0 || s == nil || s.source != again || s.next != (Source{}) || len(r.m.sources) != 1 {
+			t.Error("it did not come back at once")
 		}
+		if second := back.send(b); !bytes.Equal(second.raw, first.raw) {
+			t.Errorf("sent again: %v", second)
+		}
+		back.must(0, MethodCreatePermission, to(peer4))
 		r.advance(10 * time.Minute)
 		if r.m.Len() != 0 {
 			t.Error("it lives beyond its lifetime")

@@ -235,7 +235,11 @@ func (m *model) move(user string, at Source, ticket string, of *modelAllocation,
 	case here != nil, ticket != of.ticket, asked == 0, of.tcp && !at.Transport.Stream():
 		return 400
 	}
-	of.next = at
+	if of.source.Client.IsValid() {
+		of.next = at
+	} else {
+		of.source = at // its old one is gone
+	}
 	for f := range of.families {
 		of.families[f] = m.now.Add(m.granted(asked))
 	}
