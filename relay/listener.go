@@ -58,7 +58,7 @@ func (l *listener) take(now time.Time, nano int64, p *netio.Packet) {
 			l.fates[NoAllocation]++
 			return
 		}
-		if p.From != s.client || l != s.listener {
+		if p.From != s.source.Client || l != s.listener {
 			l.worker.heard(s, turn.Source{Client: p.From, Listener: l.number, Transport: turn.UDP})
 		}
 		s.channelData(nano, p, false, &l.fates)
@@ -69,7 +69,7 @@ func (l *listener) take(now time.Time, nano int64, p *netio.Packet) {
 				l.fates[NoAllocation]++
 				return
 			}
-			if p.From != s.client || l != s.listener {
+			if p.From != s.source.Client || l != s.listener {
 				l.worker.heard(s, turn.Source{Client: p.From, Listener: l.number, Transport: turn.UDP})
 			}
 			s.sendIndication(nano, p, &l.fates)

@@ -183,7 +183,7 @@ func (s *session) closeEnd(now time.Time, f turn.Family) {
 
 // join makes a five-tuple the client of a session.
 func (w *worker) join(s *session, source turn.Source) {
-	s.source, s.client, s.listener, s.conn = source, source.Client, nil, nil
+	s.source, s.listener, s.conn = source, nil, nil
 	if source.Transport == turn.UDP {
 		s.listener = w.listeners[source.Listener]
 		s.listener.clients.Put(source.Client, s)
@@ -198,7 +198,7 @@ func (w *worker) join(s *session, source turn.Source) {
 
 // leave takes a session's client from it.
 func (w *worker) leave(s *session) {
-	if s.source.Transport == turn.UDP && s.client.IsValid() {
+	if s.source.Transport == turn.UDP && s.source.Client.IsValid() {
 		w.listeners[s.source.Listener].clients.Delete(s.source.Client)
 	} else if c := w.streams[s.source]; c != nil && c.session == s { // the address may be another client's by now
 		c.session = nil
@@ -212,16 +212,16 @@ func (w *worker) leave(s *session) {
 func (w *worker) settle(s *session, to turn.Source) {
 	if !to.Client.IsValid() {
 		w.leave(s)
-		s.source, s.client = to, netip.AddrPort{}
+		s.source = to
 		return
 	}
-	if to != s.next {
+	m := s.moving
+	if m == nil || to != m.to {
 		w.unmove(s)
 		return
 	}
 	w.leave(s)
 	closeClaim(&s.claimed)
-	s.claimed, s.nextClaimed = s.nextClaimed, nil
-	s.next = turn.Source{}
+	s.claimed, s.moving = m.claimed, nil
 	w.join(s, to)
 }

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,8 +28,9 @@ var errNoPorts = errors.New("no relay port is free")
 type portPool struct {
 	mu     sync.Mutex
 	first  uint16
-	free   []uint16 // in no order
-	at     []int32  // position of each port of the range in free; -1 if it isn't there
+	free   []uint16      // in no order
+	at     []int32       // position of each port of the range in free; -1 if it isn't there
+	held   []atomic.Bool // which ports have been taken and not put back; read without mu
 	fouled []fouledPort
 	early  uint64 // ports that were taken before they had rested
 	rest   time.Duration
@@ -43,7 +45,8 @@ type fouledPort struct {
 
 func newPortPool(first, last uint16, rest time.Duration) *portPool {
 	n := int(last) - int(first) + 1
-	p := &portPool{first: first, free: make([]uint16, n), at: make([]int32, n), rest: rest, random: rand.Reader}
+	p := &portPool{first: first, free: make([]uint16, n), at: make([]int32, n), held: make([]atomic.Bool, n),
+		rest: rest, random: rand.Reader}
 	for i := range n {
 		p.free[i] = first + uint16(i)
 		p.at[i] = int32(i)
@@ -95,6 +98,7 @@ func (p *portPool) pick(even, pair bool) (uint16, bool) {
 func (p *portPool) put(now time.Time, port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.held[port-p.first].Store(false)
 	p.fouled = append(p.fouled, fouledPort{port, now.Add(p.rest)})
 }
 
@@ -139,6 +143,14 @@ func (p *portPool) remove(port uint16) {
 	p.at[moved-p.first] = i
 	p.free = p.free[:last]
 	p.at[port-p.first] = -1
+	p.held[port-p.first].Store(true)
+}
+
+// holds reports whether a port is taken now, and so one of ours. It takes no lock: every packet between two clients of
+// the relay asks it.
+func (p *portPool) holds(port uint16) bool {
+	i := int(port) - int(p.first)
+	return i >= 0 && i < len(p.held) && p.held[i].Load()
 }
 
 // below returns a random number less than n, without bias (Lemire's multiplication).

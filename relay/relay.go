@@ -112,7 +112,7 @@ func (r *Relay) machineConfig(c Config) (turn.Config, error) {
 	if err != nil {
 		return turn.Config{}, fmt.Errorf("relay: %w", err)
 	}
-	if r.policy, err = NewPolicy(c.Relay); err != nil {
+	if r.policy, err = newPolicy(c.Relay, r.holds); err != nil {
 		return turn.Config{}, fmt.Errorf("relay: %w", err)
 	}
 	limits := c.Relay.Limits
@@ -160,8 +160,21 @@ func credentialOptions(c *conf.Relay, signers []*auth.Signer) auth.Options {
 	return o
 }
 
-// NewPolicy compiles the peer policy of a configuration, with this host's addresses.
-func NewPolicy(c *conf.Relay) (*auth.Policy, error) {
+// holds reports whether a relayed transport address, bound or advertised, is one of an allocation's now.
+func (r *Relay) holds(a netip.Addr, port uint16, tcp bool) bool {
+	f := turn.FamilyOf(a)
+	if a != r.addresses[f] && a != r.aliases[f].External {
+		return false
+	}
+	pool := r.pools[poolKey{f, tcp}]
+	return pool != nil && pool.holds(port)
+}
+
+// NewPolicy compiles the peer policy of a configuration, with this host's addresses. To it, every port of the range is
+// the relay's own; one that runs knows better.
+func NewPolicy(c *conf.Relay) (*auth.Policy, error) { return newPolicy(c, nil) }
+
+func newPolicy(c *conf.Relay, held func(a netip.Addr, port uint16, tcp bool) bool) (*auth.Policy, error) {
 	host, err := netio.HostAddresses()
 	if err != nil {
 		return nil, err
@@ -180,7 +193,7 @@ func NewPolicy(c *conf.Relay) (*auth.Policy, error) {
 		Allow: c.Peers.Allow, Deny: c.Peers.Deny,
 		InternalAllow: c.Internal.Peers.Allow, InternalDeny: c.Internal.Peers.Deny,
 		Host: host, Relay: relayed, Ports: [2]uint16{c.Ports.First, c.Ports.Last},
-		Federation: federation[c.Federation],
+		Federation: federation[c.Federation], Held: held,
 	})
 }
 

@@ -21,16 +21,19 @@ type session struct {
 
 	// The client: a UDP listener and an address, or a stream.
 	listener *listener
-	client   netip.AddrPort
 	conn     *stream.Conn
 	source   turn.Source
-	next     turn.Source // where the client moves to (RFC 8016); zero: nowhere
-	// Sockets of this worker's for a client that the kernel would give to another: at its address, and where it moves to;
-	// nil if there is none.
-	claimed, nextClaimed netio.Port
+	claimed  netio.Port // of this worker's, for a client that the kernel would give to another; nil if there is none
+	moving   *moving    // nil: nowhere
 
 	ends [2]relayEnd // by turn.Family
 	tcp  *tcpSession // RFC 6062; nil for UDP
+}
+
+// moving is where a client moves to (RFC 8016), until it is heard from there.
+type moving struct {
+	to      turn.Source
+	claimed netio.Port // as a session's
 }
 
 // relayEnd is one relayed transport address and the receiver of what peers send to it.
@@ -148,7 +151,7 @@ func (s *session) toClient(now int64, p *netio.Packet) {
 			p.TTL--
 		}
 		s.path.ToClient.Feed(p.At, payload)
-		s.listener.port.Send(p, s.client)
+		s.listener.port.Send(p, s.source.Client)
 	}
 }
 

@@ -190,7 +190,7 @@ func (w *worker) forward(a *turn.Action) {
 // move lets the client of a session also come from another address.
 func (w *worker) move(s *session, to turn.Source) {
 	w.unmove(s)
-	s.next = to
+	s.moving = &moving{to: to}
 	if to.Transport != turn.UDP {
 		if c := w.streams[to]; c != nil {
 			c.session = s
@@ -201,36 +201,40 @@ func (w *worker) move(s *session, to turn.Source) {
 	l := w.listeners[to.Listener]
 	l.clients.Put(to.Client, s)
 	if w.moved {
-		w.claim(l, s, to.Client)
+		s.moving.claimed = w.claim(l, to.Client)
 	}
 }
 
-// claim opens a socket that the kernel prefers for a client whose packets it would give to another worker.
-func (w *worker) claim(l *listener, s *session, client netip.AddrPort) {
+// claim opens a socket that the kernel prefers for a client whose packets it would give to another worker; nil if that
+// fails.
+func (w *worker) claim(l *listener, client netip.AddrPort) netio.Port {
 	port, err := w.net.Listen(l.port.Local(), w.relay.listenOptions(client))
 	if err == nil {
-		err = port.Attach(l)
+		if err = port.Attach(l); err != nil {
+			port.Close()
+		}
 	}
 	if err != nil {
 		w.log.Warn("a client that moved stays with the worker that cannot serve it", "client", client, "error", err)
-		return
+		return nil
 	}
-	s.nextClaimed = port
+	return port
 }
 
 // unmove forgets an address that the client said it moved to.
 func (w *worker) unmove(s *session) {
-	if s.next == (turn.Source{}) {
+	m := s.moving
+	if m == nil {
 		return
 	}
-	if s.next.Transport == turn.UDP {
-		w.listeners[s.next.Listener].clients.Delete(s.next.Client)
-	} else if c := w.streams[s.next]; c != nil && c.session == s {
+	if m.to.Transport == turn.UDP {
+		w.listeners[m.to.Listener].clients.Delete(m.to.Client)
+	} else if c := w.streams[m.to]; c != nil && c.session == s {
 		c.session = nil
 		c.conn.SetAllocated(false)
 	}
-	closeClaim(&s.nextClaimed)
-	s.next = turn.Source{}
+	closeClaim(&m.claimed)
+	s.moving = nil
 }
 
 // closeClaim closes a claimed socket, if there is one.

@@ -68,7 +68,7 @@ type Owner struct {
 	ID   turn.ID
 	User string // who may claim them
 	// Pace is told how many bytes were just moved, either way, and returns how long the direction that moved them has to
-	// pause. It is called from several goroutines. nil: no pauses.
+	// pause before it asks again, with no bytes; 0: it may go on. It is called from several goroutines. nil: no pauses.
 	Pace func(bytes int) time.Duration
 }
 

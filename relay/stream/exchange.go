@@ -131,7 +131,7 @@ func (d *direction) read(buf []byte) (int, error) {
 	}
 }
 
-// write passes bytes on and counts them, and pauses if the allocation is to slow down.
+// write passes bytes on and counts them, and pauses for as long as the allocation is to slow down.
 func (d *direction) write(b []byte) bool {
 	if len(b) == 0 {
 		return true
@@ -148,21 +148,25 @@ func (d *direction) write(b []byte) bool {
 		return false
 	}
 	d.moved.Store(time.Now().UnixNano())
-	if d.p.allocation.owner.Pace != nil {
-		d.pause(d.p.allocation.owner.Pace(len(b)))
+	if pace := d.p.allocation.owner.Pace; pace != nil {
+		for wait := pace(len(b)); wait > 0; wait = pace(0) {
+			if !d.pause(wait) {
+				return false
+			}
+		}
 	}
 	return true
 }
 
-func (d *direction) pause(wait time.Duration) {
-	if wait <= 0 {
-		return
-	}
+// pause waits, and reports whether the connection is still there.
+func (d *direction) pause(wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-d.p.closing:
+		return false
 	}
 }
 

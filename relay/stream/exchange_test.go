@@ -157,11 +157,11 @@ func TestDataConnectionIdles(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	var told atomic.Int64
+	var told, asked atomic.Int64
 	o := owner
-	o.Pace = func(n int) time.Duration {
-		if told.Add(int64(n)) == 4 {
-			return 100 * time.Millisecond
+	o.Pace = func(n int) time.Duration { // the first bytes are worth two pauses
+		if told.Add(int64(n)) == 4 && asked.Add(1) <= 2 {
+			return 50 * time.Millisecond
 		}
 		return 0
 	}
@@ -173,6 +173,9 @@ func TestPace(t *testing.T) {
 	expect(t, r.peer, []byte("5678"))
 	if d := time.Since(began); d < 90*time.Millisecond {
 		t.Errorf("no pause: %v", d)
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times about the first bytes, want 3", n)
 	}
 	eventually(t, func() bool { return told.Load() == 8 }, func() { t.Errorf("told of %d bytes", told.Load()) })
 }
