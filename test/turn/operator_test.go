@@ -92,12 +92,11 @@ func (s *subject) holdings() holdings {
 
 // settled ends what clients have left and waits until causeway holds no more than before. A connection of the scrape
 // itself may still be closing, hence some slack; a leak per client is one of each for every client of the test.
-// Clients by DTLS that died without a word stay until they have been idle for a minute, hence the patience. Memory is
-// the process's resident set, of which the Go runtime gives back a part only after a while.
+// Memory is the process's resident set, of which the Go runtime gives back a part only after a while.
 func (s *subject) settled(before holdings, memory int) {
 	s.t.Helper()
 	var now holdings
-	for deadline := time.Now().Add(80 * time.Second); time.Now().Before(deadline); time.Sleep(250 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(250 * time.Millisecond) {
 		s.endAllocations()
 		now = s.holdings()
 		if now.Allocations == 0 && now.Goroutines <= before.Goroutines+2 && now.Descriptors <= before.Descriptors+1 &&
