@@ -122,7 +122,8 @@ func (s *session) sendIndication(now int64, p *netio.Packet, fates *Fates) {
 
 // send sends a message of our own making to a client.
 func (l *listener) send(b []byte, to netip.AddrPort) {
-	p := netio.Packet{Buf: l.worker.net.Buffer()}
+	p := &l.worker.packet
+	*p = netio.Packet{Buf: l.worker.net.Buffer()}
 	p.Buf.Fill(b) // the machine's messages are all shorter than a buffer
-	l.port.Send(&p, to)
+	l.port.Send(p, to)
 }
