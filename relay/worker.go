@@ -31,6 +31,7 @@ type worker struct {
 
 	transaction turn.TransactionID
 	indications uint64
+	packet      netio.Packet // of our own making, on its way to a port
 	message     []byte       // that is being handled, for Forward
 	moved       bool         // that message came from another worker
 	forwarded   atomic.Int32 // messages of other workers' clients that wait
