@@ -28,6 +28,8 @@ func tlsConfig(cert *Certificate) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: applicationProtocols,
+		// A frame in one record arrives whole; small ones for pages to appear sooner are of no use to media.
+		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return cert.Get(), nil
 		},
