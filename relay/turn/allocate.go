@@ -102,7 +102,7 @@ func (m *Machine) open(r *request, ports Ports, account *auth.Account, lifetime 
 		}
 	}
 	a.timer.Owner = a
-	m.sources[a.source] = a
+	m.sources[a.source.tuple()] = a
 	m.byID[a.id] = a
 	m.act(Action{Kind: Open, ID: a.id, To: a.source, Ports: ports, Token: ports.Token, User: a.user})
 	m.opening = *r
@@ -116,16 +116,16 @@ func (m *Machine) Opened(now time.Time, id ID, o Opened) []Action {
 	if a == nil || a.open {
 		return nil
 	}
-	r, wanted := m.opening, m.wanted
-	m.opening = request{}
+	r, wanted := &m.opening, m.wanted
+	defer func() { m.opening = request{} }()
 	r.key = r.identity.Key[:r.identity.KeyLen] // the copy's own
 	a.relayed = o.Relayed
 	if !a.has(IPv4) && !a.has(IPv6) {
 		m.forget(a)
 		if wanted.Reserved {
-			m.replyError(&r, CodeInsufficientCapacity, nil) // no other server has that port
+			m.replyError(r, CodeInsufficientCapacity, nil) // no other server has that port
 		} else {
-			m.full(&r)
+			m.full(r)
 		}
 		return m.actions
 	}
@@ -140,7 +140,7 @@ func (m *Machine) Opened(now time.Time, id ID, o Opened) []Action {
 		// The client has answered our challenge, so that reply was not bounced at anybody.
 		m.cfg.Budget.Refund(a.source.Client.Addr())
 	}
-	m.replyAllocated(&r, a)
+	m.replyAllocated(r, a)
 	return m.actions
 }
 

@@ -32,7 +32,7 @@ const never = int64(1<<63 - 1)
 type allocation struct {
 	id     ID
 	source Source
-	next   Source // where the client moved, until it is heard from there; Listener and Client zero: none
+	next   *Source // where the client moved, until it is heard from there; nil: nowhere
 
 	account *auth.Account
 	user    string // whom quotas count
@@ -79,12 +79,12 @@ type channel struct {
 // has reports whether the allocation relays for a family.
 func (a *allocation) has(f Family) bool { return a.relayed[f].IsValid() }
 
-func (a *allocation) hasNext() bool { return a.next.Client.IsValid() }
+func (a *allocation) hasNext() bool { return a.next != nil }
 
 // latest returns the five-tuple that the client moved to last.
 func (a *allocation) latest() Source {
 	if a.hasNext() {
-		return a.next
+		return *a.next
 	}
 	return a.source
 }

@@ -82,9 +82,9 @@ func (m *Machine) closeFamily(a *allocation, f Family) {
 // forget ends an allocation.
 func (m *Machine) forget(a *allocation) {
 	m.wheel.Stop(&a.timer)
-	delete(m.sources, a.source)
+	delete(m.sources, a.source.tuple())
 	if a.hasNext() {
-		delete(m.sources, a.next)
+		delete(m.sources, a.next.tuple())
 	}
 	delete(m.byID, a.id)
 	a.account.Release()
@@ -109,7 +109,7 @@ func (m *Machine) Kill(id ID) ([]Action, bool) {
 // ticket to come back with (RFC 8016).
 func (m *Machine) Disconnected(source Source) []Action {
 	m.begin()
-	a := m.sources[source]
+	a := m.sources[source.tuple()]
 	switch {
 	case a == nil:
 	case a.hasNext():
@@ -117,7 +117,7 @@ func (m *Machine) Disconnected(source Source) []Action {
 	case a.mobile:
 		// It lives until its lifetime ends, without a five-tuple: that one may soon be another client's. What is sent to its
 		// client meanwhile is lost.
-		delete(m.sources, source)
+		delete(m.sources, source.tuple())
 		a.source = Source{Transport: source.Transport}
 		m.act(Action{Kind: Settle, ID: a.id, To: a.source})
 	default:

@@ -24,7 +24,7 @@ type Machine struct {
 	unknown [maxUnknown]Attr
 	fresh   []netip.Addr // of a CreatePermission request, those that have no permission yet
 
-	sources  map[Source]*allocation // by current five-tuple, and by the next one of those that move
+	sources  map[tuple]*allocation // by current five-tuple, and by the next one of those that move
 	byID     map[ID]*allocation
 	serial   uint64
 	deleted  graves
@@ -44,7 +44,7 @@ type Machine struct {
 func New(cfg Config, now time.Time) *Machine {
 	return &Machine{
 		cfg:     cfg,
-		sources: make(map[Source]*allocation),
+		sources: make(map[tuple]*allocation),
 		byID:    make(map[ID]*allocation),
 		wheel:   wheel.New[*allocation](now, tick),
 	}
@@ -75,7 +75,7 @@ func (m *Machine) Handle(now time.Time, source Source, b []byte) []Action {
 	}
 	r := &m.req
 	*r = request{now: now, nano: now.UnixNano(), source: source}
-	r.alloc = m.current(m.sources[source], r.nano)
+	r.alloc = m.current(m.sources[source.tuple()], r.nano)
 	_, r.fingerprint = m.msg.Get(AttrFingerprint)
 	switch m.msg.Class {
 	case ClassRequest:

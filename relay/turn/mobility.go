@@ -96,21 +96,21 @@ func (m *Machine) move(r *request, ticket []byte) {
 	case a.ticket > 0 && a.moved == m.msg.ID && r.source == a.latest():
 		m.replyMoved(r, a) // the answer got lost
 		return
-	case serial != a.ticket || r.source == a.source || r.source == a.next, lifetime == 0,
+	case serial != a.ticket || r.source == a.source || a.hasNext() && r.source == *a.next, lifetime == 0,
 		r.source.Transport.Stream() != a.source.Transport.Stream() && a.tcp != nil:
 		m.replyError(r, CodeBadRequest, nil)
 		return
 	}
 	if a.hasNext() {
-		delete(m.sources, a.next) // it moved again before it was heard
+		delete(m.sources, a.next.tuple()) // it moved again before it was heard
 	}
-	a.next = r.source
+	a.next = new(r.source)
 	a.moved = m.msg.ID
 	a.ticket++
 	a.lifetime = a.extend(r.nano, lifetime, families)
-	m.sources[a.next] = a
+	m.sources[r.source.tuple()] = a
 	m.schedule(a)
-	m.act(Action{Kind: Move, ID: a.id, To: a.next})
+	m.act(Action{Kind: Move, ID: a.id, To: r.source})
 	if !a.source.Client.IsValid() {
 		m.heard(a, r.source) // its stream has closed: there is no old five-tuple to keep
 	}
@@ -127,11 +127,11 @@ func (m *Machine) replyMoved(r *request, a *allocation) {
 
 // heard settles a client that moved at its new five-tuple once it is heard from there.
 func (m *Machine) heard(a *allocation, from Source) {
-	if !a.hasNext() || from != a.next {
+	if !a.hasNext() || from != *a.next {
 		return
 	}
-	delete(m.sources, a.source)
-	a.source, a.next = a.next, Source{}
+	delete(m.sources, a.source.tuple())
+	a.source, a.next = from, nil
 	m.act(Action{Kind: Settle, ID: a.id, To: a.source})
 }
 
@@ -146,10 +146,10 @@ func (m *Machine) Heard(id ID, from Source) []Action {
 
 // lost drops the one of two five-tuples whose stream has closed.
 func (m *Machine) lost(a *allocation, source Source) {
-	delete(m.sources, source)
+	delete(m.sources, source.tuple())
 	if source == a.source {
-		a.source = a.next
+		a.source = *a.next
 	}
-	a.next = Source{}
+	a.next = nil
 	m.act(Action{Kind: Settle, ID: a.id, To: a.source})
 }
