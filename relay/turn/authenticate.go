@@ -33,7 +33,7 @@ func (m *Machine) authenticate(r *request) bool {
 		return false
 	}
 	if !m.nonceIsFresh(r, nonce) {
-		m.vouch(r, name, hasName)
+		m.vouch(r)
 		m.challenge(r, CodeStaleNonce)
 		return false
 	}
@@ -60,12 +60,10 @@ func (m *Machine) nonceIsFresh(r *request, nonce []byte) bool {
 // vouch takes the reply to a client's old nonce out of the budget of the unproven if its request is good but for that:
 // it has an allocation at this very five-tuple. Otherwise whoever used up the budget of a network would end its calls,
 // since no allocation could be refreshed.
-func (m *Machine) vouch(r *request, name []byte, named bool) {
-	a := r.alloc
-	if a == nil || named && string(name) != a.name || !m.intact(r, a.key[:a.keyLen]) {
-		return
+func (m *Machine) vouch(r *request) {
+	if a := r.alloc; a != nil && m.intact(r, a.key[:a.keyLen]) {
+		r.key = a.key[:a.keyLen]
 	}
-	r.key = a.key[:a.keyLen]
 }
 
 // intact reports whether every integrity that a request has was made with a key.

@@ -181,6 +181,11 @@ func TestMobilityAcrossWorkers(t *testing.T) {
 			t.Errorf("the owner says %v", a)
 		}
 	}
+	stale := c.movedTo(away)
+	stale.nonce = []byte("an old nonce") // which costs a hash, and the other worker nothing
+	if a := other.handle(away, stale.build(MethodRefresh, TransactionID{7}, ticket(own))); len(a) != 1 || len(other.forwards) != 0 {
+		t.Error("a request with an old nonce was handed on")
+	}
 	forged := slices.Clone(own)
 	forged[31] ^= 1
 	if n := len(other.handle(away, c.movedTo(away).build(MethodRefresh, TransactionID{6}, ticket(forged)))); n != 1 || len(other.forwards) != 0 {
