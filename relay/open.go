@@ -36,7 +36,9 @@ func (w *worker) open(now time.Time, a turn.Action) {
 	}
 	if opened.Err != nil {
 		w.relay.openFailures.Add(1)
-		w.log.Warn("a relay port could not be opened", "client", a.To.Client, "error", opened.Err)
+		if w.relay.mayWarn(now) {
+			w.log.Warn("a relay port could not be opened", "client", a.To.Client, "error", opened.Err)
+		}
 	}
 	w.do(now, w.machine.Opened(now, a.ID, opened))
 }
@@ -82,15 +84,12 @@ func (w *worker) openUDP(now time.Time, s *session, a turn.Action) (o turn.Opene
 		if !a.Ports.Reserve {
 			continue
 		}
-		if o.Token, err = turn.NewToken(w.relay.random); err != nil {
-			w.relay.closePort(now, pair)
-			o.Err = err
-			continue
-		}
-		if !w.relay.reserved.hold(o.Token, pair, a.User) {
+		if o.Token, err = turn.NewToken(w.relay.random); err != nil || !w.relay.reserved.hold(o.Token, pair, a.User) {
+			// No pair, no allocation: 508. Without an error, the user holds as many ports without allocations as
+			// allocations are allowed.
+			o.Err, o.Relayed[f] = err, netip.AddrPort{}
 			w.relay.closePort(now, pair)
 			s.closeEnd(now, family)
-			continue // 508: this user holds as many ports without allocations as allocations are allowed
 		}
 	}
 	return o

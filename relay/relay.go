@@ -58,7 +58,8 @@ type Relay struct {
 	quality   quality
 
 	openFailures atomic.Uint64
-	failing      atomic.Bool // the last attempt to open a relay port failed
+	failing      atomic.Bool  // the last attempt to open a relay port failed
+	warned       atomic.Int64 // when that was logged last, in Unix nanoseconds
 	panics       atomic.Uint64
 	stopped      atomic.Bool
 }
@@ -367,4 +368,11 @@ func (r *Relay) probe() error {
 	}
 	r.failing.Store(false)
 	return nil
+}
+
+// mayWarn allows one line a second about ports that cannot be opened: whoever has a password could fill the log with
+// them. All of them are counted.
+func (r *Relay) mayWarn(now time.Time) bool {
+	last := r.warned.Load()
+	return now.UnixNano()-last >= int64(time.Second) && r.warned.CompareAndSwap(last, now.UnixNano())
 }

@@ -359,21 +359,51 @@ func (r *relay) allocationFlood(t *testing.T, each, all, full int) {
 	}
 }
 
-// TestPortsRunOut: allocations that come and go use up the relay ports, which rest after use. Then there is none for a
-// while, readiness says so, and nothing else suffers.
+// TestPortsRunOut: allocations that come and go do not use up the relay ports, though those rest after use, and neither
+// do reservations. Allocations that stay do: then there is no port, readiness says so, and nothing else suffers.
 func TestPortsRunOut(t *testing.T) {
 	t.Parallel()
-	const ports = 16
+	const ports, each = 16, 4
 	r := start(t, settings{
-		limits: unlimited, ports: "50000-50015", relay: "  port_quarantine: 3s",
+		limits: unlimited + ", allocations_per_user: " + strconv.Itoa(each), ports: "50000-50015", relay: "  port_quarantine: 10m",
 	})
+	early := prefix + `ports_reused_early_total{family="ipv4",transport="udp"}`
 	r.whileServing(t, func(t *testing.T) {
-		c := r.udpClient(t, elsewhere).meet()
-		for i := range ports - 1 {
-			if a := c.ask(turn.MethodAllocate, relayUDP); a.code != 0 {
-				t.Fatalf("allocation %d: %d", i, a.code)
-			}
+		c, other := r.udpClient(t, elsewhere).meet().as(bob), r.udpClient(t, home).meet()
+		for range 20 * ports {
+			c.allocate()
 			c.must(turn.MethodRefresh, lifetime(0))
+		}
+		other.allocate()
+		other.must(turn.MethodRefresh, lifetime(0))
+		if got := r.metrics().value(t, early); got < 18*ports {
+			t.Errorf("%v ports were taken before they had rested", got)
+		}
+
+		// Each of them holds a port for half a minute.
+		var reserved []attr
+		for range 4 * ports {
+			switch a := c.ask(turn.MethodAllocate, relayUDP, raw(turn.AttrEvenPort, 0x80)); a.code {
+			case 0:
+				token, _ := a.msg.Get(turn.AttrReservationToken)
+				reserved = append(reserved, raw(turn.AttrReservationToken, clone(token)...))
+				c.must(turn.MethodRefresh, lifetime(0))
+			case turn.CodeInsufficientCapacity:
+			default:
+				t.Fatalf("a reservation: %d", a.code)
+			}
+		}
+		if len(reserved) != each {
+			t.Errorf("%d ports are reserved for one user, want %d", len(reserved), each)
+		}
+		other.allocate()
+		other.must(turn.MethodRefresh, lifetime(0))
+
+		var made []*client
+		for i := range ports - 1 - each { // the bystander's, and the reserved ones
+			c := r.udpClient(t, elsewhere).restUser("user"+strconv.Itoa(i), time.Now().Add(time.Hour)).meet()
+			c.allocate()
+			made = append(made, c)
 		}
 		for range 100 {
 			if a := c.ask(turn.MethodAllocate, relayUDP); a.code != turn.CodeInsufficientCapacity {
@@ -383,14 +413,18 @@ func TestPortsRunOut(t *testing.T) {
 		if status, body, err := r.get("/readyz"); err != nil || status != 503 || !strings.Contains(body, "port") {
 			t.Errorf("/readyz without a port: %d %q %v", status, body, err)
 		}
-		for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-			if a := c.ask(turn.MethodAllocate, relayUDP); a.code == 0 {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatal("the ports do not come back")
-			}
+		if n := strings.Count(r.Output(), "could not be opened"); n == 0 || n > 20 {
+			t.Errorf("the log has %d lines about it", n)
 		}
-		c.must(turn.MethodRefresh, lifetime(0))
+		for _, c := range made {
+			c.must(turn.MethodRefresh, lifetime(0))
+		}
+		for _, token := range reserved {
+			c.allocate(token)
+			c.must(turn.MethodRefresh, lifetime(0))
+		}
+		if status, body, err := r.get("/readyz"); err != nil || status != 200 {
+			t.Errorf("/readyz when all have gone: %d %q %v", status, body, err)
+		}
 	})
 }

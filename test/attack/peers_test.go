@@ -201,7 +201,7 @@ func TestForbiddenPorts(t *testing.T) {
 		c.must(turn.MethodCreatePermission, peer(netip.AddrPortFrom(r.host, 1)), peer(netip.AddrPortFrom(own6, 1)))
 		service := listenUDP(t, netip.AddrPortFrom(r.host, uint16(rig.Port(t))))
 		var list []netip.AddrPort
-		for _, port := range []uint16{0, 1, 22, 53, r.open.Port(), r.secure.Port(), addrOf(service).Port(), 49999, 60000, 65535} {
+		for _, port := range []uint16{0, 1, 22, 53, r.open.Port(), r.secure.Port(), r.admin.Port(), addrOf(service).Port(), 49999, 60000, 65535} {
 			list = append(list, netip.AddrPortFrom(r.host, port), netip.AddrPortFrom(own6, port))
 		}
 		want := counts{answered(turn.CodeForbidden): 2 * len(list), dropped(r.udp(), "policy"): len(list)}

@@ -48,11 +48,12 @@ type settings struct {
 	checked bool   // with the race detector; such a relay's memory says nothing
 }
 
-// Each relay has an address of its own, so that no port that one of them gets is missing where another wants it.
+// Each relay has an address of its own, so that no port that one of them gets is missing where another wants it. A run
+// begins where its pid says, so that two runs on one machine seldom meet.
 var relays atomic.Int32
 
 const file = `state_dir: %[1]s/state
-admin: {listen: %[2]s}
+admin: {listen: "%[2]s"}
 log: {level: info, format: json}
 relay:
   realm: ` + realm + `
@@ -86,10 +87,10 @@ func start(t *testing.T, o settings) *relay {
 	t.Helper()
 	dir := t.TempDir()
 	r := &relay{t: t, checked: o.checked, http: &http.Client{Timeout: 10 * time.Second}}
-	r.host = netip.AddrFrom4([4]byte{127, 2, 0, byte(relays.Add(1))})
+	r.host = netip.AddrFrom4([4]byte{127, 2, byte(os.Getpid()), byte(relays.Add(1))})
 	r.open = netip.AddrPortFrom(r.host, uint16(rig.Port(t)))
 	r.secure = netip.AddrPortFrom(r.host, uint16(rig.Port(t)))
-	r.admin = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(rig.Port(t)))
+	r.admin = netip.AddrPortFrom(r.host, uint16(rig.Port(t)))
 	if o.ports == "" {
 		o.ports = "50000-59999"
 	}
