@@ -222,8 +222,11 @@ func (f *federation) bind(t *testing.T, user string, id uint32) net.Conn {
 
 func (f *federation) connect(t *testing.T, p netip.Addr, open bool) {
 	c, relayed := f.tcpClient(t, alice)
-	to, accepted := netip.AddrPort{}, (<-chan net.Conn)(nil)
-	var other *client
+	var (
+		to       netip.AddrPort
+		accepted <-chan net.Conn
+		other    *client
+	)
 	if f.own(p) {
 		other, to = f.tcpClient(t, bob)
 		other.must(turn.MethodCreatePermission, peer(relayed))
@@ -249,13 +252,12 @@ func (f *federation) connect(t *testing.T, p netip.Addr, open bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, there := f.bind(t, alice, id), net.Conn(nil)
+	near := f.bind(t, alice, id)
 	if other != nil {
-		there = f.attempt(t, other)
+		talk(t, near, f.attempt(t, other))
 	} else {
-		there = <-accepted
+		talk(t, near, <-accepted)
 	}
-	talk(t, near, there)
 }
 
 // accept is about connections that peers open. That takes a permission, which an address gets with which anything is
