@@ -25,12 +25,12 @@ var rates = [...]uint32{8000, 12000, 16000, 24000, 32000, 44100, 48000, 90000}
 // clock finds the rate of a stream's timestamp: by its payload type or, where that
 // says nothing, by how far the timestamp goes in two seconds.
 type clock struct {
+	from  int64 // when the window began, and with what
+	start uint32
+	open  bool // there is a window
+
 	rate  uint32 // ticks a second; 0 while it is unknown
 	other uint32 // what the last window found, if not rate: to be confirmed
-
-	open  bool // there is a window
-	from  int64
-	start uint32
 }
 
 // restart forgets how timestamp and time stood to one another.

@@ -17,27 +17,28 @@ const maxDrift = 5 * second
 
 const second = 1_000_000_000 // in nanoseconds
 
-// stream is one source.
+// stream is one source. There are two for every allocation that carries voice, so that its fields are in an order without
+// gaps.
 type stream struct {
-	next    *stream
-	ssrc    uint32
-	payload uint8
+	next *stream
 
 	// Sequence numbers, as in RFC 3550 appendix A.1, with cycles.
 	highest  uint64
 	base     uint64
-	jump     uint32 // the number that would confirm a jump, or noJump
 	received uint64 // since base
 	packets  uint64 // before base
 	lost     uint64 // before base
 
-	heard int64 // when the last packet came
+	heard  int64 // when the last packet came
+	at     int64 // when the newest timestamp came first
+	jitter float64
+	clock  clock
 
-	clock     clock
-	at        int64 // when the newest timestamp came first
+	ssrc      uint32
 	timestamp uint32
+	jump      uint32 // the sequence number that would confirm a jump, or noJump
+	payload   uint8
 	timed     bool // there is a value for jitter
-	jitter    float64
 }
 
 // newStream begins with the second packet; the one before it counts too.
