@@ -55,7 +55,7 @@ func (s *serveCmd) Run(std streams) error {
 // heapGrowth is by how much the heap may grow between two garbage collections, in per cent of what lives in it. What a
 // relayed packet needs is not collected, so the collector has little to do; and memory is what bounds a relay that is
 // full of allocations.
-const heapGrowth = 50
+const heapGrowth = 40
 
 // tuneRuntime fits Go's runtime to servers of media. What the environment says (GOGC, GOMAXPROCS) stands.
 //

@@ -40,8 +40,7 @@ func BenchmarkMemory(b *testing.B) {
 		env   map[string]string
 	}{
 		{"causeway", startCauseway, nil},
-		{"causeway/GOGC=50", startCauseway, map[string]string{"GOGC": "50"}},
-		{"causeway/GOGC=200", startCauseway, map[string]string{"GOGC": "200"}},
+		{"causeway/GOGC=100", startCauseway, map[string]string{"GOGC": "100"}}, // Go's default; causeway has its own
 		{"coturn", startCoturn, nil},
 	} {
 		b.Run(c.name, func(b *testing.B) {
