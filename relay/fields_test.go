@@ -3,11 +3,16 @@ package relay
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"causeway/relay/turn"
 )
@@ -119,15 +124,94 @@ func TestICMPIsTold(t *testing.T) {
 	}
 }
 
-// TestDontFragment: what asks for it leaves with DF, and what can't then leave comes back as ICMP with the MTU.
+// namespaceMTU is that of the loopback which inNamespace makes.
+const namespaceMTU = 1400
+
+// inNamespace runs the calling test in a process with a network of its own, since the relay's sockets are opened on
+// threads that a test cannot choose. It returns true in that process and false, when that has ended, in this one.
+func inNamespace(t *testing.T) bool {
+	t.Helper()
+	const mark = "CAUSEWAY_TEST_NAMESPACE"
+	if os.Getenv(mark) != "" {
+		narrowLoopback(t)
+		return true
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	child.Env = append(os.Environ(), mark+"=1")
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := child.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) {
+		t.Skipf("no network namespace here: %v", err)
+	}
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+func narrowLoopback(t *testing.T) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	loopback, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loopback.SetUint32(namespaceMTU)
+	mtu := unix.IoctlIfreq(fd, unix.SIOCSIFMTU, loopback)
+	loopback.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := errors.Join(mtu, unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, loopback)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDontFragment: what asks for it leaves in one piece or not at all, and is then answered as the router does whose
+// link is too narrow: by ICMP with the MTU. What does not ask leaves, in pieces.
 func TestDontFragment(t *testing.T) {
-	_, server := start(t, plain)
-	c, p := newClient(t, server, "alice", "secret"), newPeer(t, "127.0.0.1:0")
-	c.allocate(attribute{turn.AttrDontFragment, nil})
-	c.permit(p.addr)
-	c.sendTo(p.addr, []byte("whole"), attribute{turn.AttrDontFragment, nil})
-	if b, _ := p.receive(); string(b) != "whole" {
-		t.Fatalf("%q", b)
+	if !inNamespace(t) {
+		return
+	}
+	_, server := start(t, `  listen: [LISTEN]
+  relay_addresses: [127.0.0.1, "::1"]
+  users: {alice: secret}
+  peers: {allow: [127.0.0.0/8, "::1/128"]}
+`)
+	whole := attribute{turn.AttrDontFragment, nil}
+	for _, tt := range []struct {
+		name, local        string
+		family             uint32
+		header             int
+		icmpType, icmpCode byte
+	}{
+		{"IPv4", "127.0.0.1:0", 1, 20 + 8, 3, 4}, // fragmentation needed (RFC 1191 section 4)
+		{"IPv6", "[::1]:0", 2, 40 + 8, 2, 0},     // packet too big (RFC 4443 section 3.2)
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, p := newClient(t, server, "alice", "secret"), newPeer(t, tt.local)
+			c.allocate(whole, attribute{turn.AttrRequestedAddressFamily, tt.family << 24})
+			c.permit(p.addr)
+			fits, tooLong := make([]byte, namespaceMTU-tt.header), make([]byte, namespaceMTU-tt.header+1)
+			c.sendTo(p.addr, fits, whole)
+			if b, _ := p.receive(); len(b) != len(fits) {
+				t.Errorf("%d bytes came, want %d", len(b), len(fits))
+			}
+			c.sendTo(p.addr, tooLong, whole)
+			m := c.indication()
+			icmp, _ := m.Get(turn.AttrICMP)
+			// Type and code are 7 and 9 bits of the second half-word (RFC 8656 section 18.13).
+			want := binary.BigEndian.AppendUint32([]byte{0, 0, tt.icmpType << 1, tt.icmpCode}, namespaceMTU)
+			if peer, err := m.Addr(peerAddress); !bytes.Equal(icmp, want) || err != nil || peer != p.addr {
+				t.Errorf("ICMP %x of %s, %v; want %x", icmp, peer, err, want)
+			}
+			p.nothing()
+			c.sendTo(p.addr, tooLong)
+			if b, _ := p.receive(); len(b) != len(tooLong) {
+				t.Errorf("%d bytes came, want %d", len(b), len(tooLong))
+			}
+		})
 	}
 }
 
