@@ -68,7 +68,11 @@ func (c *Conn) awaitAnswer() (*peerConn, Reason) {
 	select {
 	case <-c.out.decided:
 	case <-timeout.C:
-		return c.out.bound(), IdleTimeout
+		select {
+		case <-c.out.decided: // at the same time: what is decided counts
+		default:
+			return c.out.bound(), IdleTimeout
+		}
 	case <-c.ending:
 		return c.out.bound(), c.ended()
 	}
