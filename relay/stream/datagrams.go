@@ -30,6 +30,7 @@ type datagrams struct {
 	clients  map[netip.AddrPort]*association // guarded by mu
 	shaking  int                             // guarded by mu; handshakes under way
 	unproven list.List                       // guarded by mu; those of them without the cookie, the oldest first
+	outside  int                             // guarded by mu; clients that the gate has not let in, ending ones included
 	out      []outgoing                      // guarded by mu
 	posted   bool                            // guarded by mu; the worker will take out
 
@@ -134,6 +135,7 @@ func (d *datagrams) admit(client netip.AddrPort) *association {
 	d.mu.Lock()
 	d.clients[client] = a
 	d.shaking++
+	d.outside++
 	a.unproven = d.unproven.PushBack(a)
 	d.mu.Unlock()
 	l.start(c, func() Reason { return a.serve(c) })
@@ -141,15 +143,16 @@ func (d *datagrams) admit(client netip.AddrPort) *association {
 }
 
 // makeRoom reports whether another handshake may begin, and if there are too many ends the oldest whose client has not
-// shown that it gets what is sent to it.
+// shown that it gets what is sent to it. Ending takes a moment: in a flood, newcomers wait for it too.
 func (d *datagrams) makeRoom() bool {
+	limit := d.listener.limits.Handshakes
 	d.mu.Lock()
-	if d.shaking < d.listener.limits.Handshakes {
+	if d.shaking < limit && d.outside < 2*limit {
 		d.mu.Unlock()
 		return true
 	}
 	oldest := d.unproven.Front()
-	if oldest == nil {
+	if oldest == nil || d.outside >= 2*limit {
 		d.mu.Unlock()
 		return false
 	}
@@ -177,6 +180,7 @@ func (d *datagrams) prove(a *association) bool {
 		return false
 	}
 	a.entered = true
+	d.outside--
 	return true
 }
 
@@ -210,6 +214,8 @@ func (d *datagrams) forget(a *association) {
 	a.forgotten = true
 	if a.entered {
 		d.listener.gate.leave(a.client.Addr())
+	} else {
+		d.outside--
 	}
 }
 

@@ -4,7 +4,7 @@
 // A [Listener] takes the connections of one local address. Each [Conn] has a goroutine that reads frames into a bounded
 // queue, from where a worker of the handler's drains them, and one that writes what [Conn.Send] has queued. Nothing here
 // knows what the frames say, with one exception: after a ConnectionBind request a reader waits for the answer, because
-// what follows it may be anything (RFC 6062 section 4.4).
+// what follows it may be anything (RFC 6062 section 5.4).
 //
 // [Connections] is the table of the peer connections of all TCP allocations. It dials and accepts them, keeps them
 // until a client claims them, and then moves bytes both ways.
@@ -20,5 +20,5 @@
 //
 // and for no longer than [Limits] says. The default of 4,096 clients so holds 32 MiB when they only sit there, and at
 // the very worst 128 MiB over TCP, 256 MiB over TLS and 512 MiB over DTLS. A DTLS client that has not returned its cookie
-// holds 32 KiB, and there are at most [Limits].Handshakes of those: 8 MiB. The tests in cost_test.go measure all of it.
+// holds 32 KiB, and there are at most twice [Limits].Handshakes of those, ending ones included: 16 MiB. The tests in cost_test.go measure all of it.
 package stream

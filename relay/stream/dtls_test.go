@@ -272,6 +272,32 @@ func TestDTLSHandshakesAreBounded(t *testing.T) {
 	expectEnded(t, l, TooManyHandshakes, 1)
 }
 
+// Those that were displaced count until they are gone, so that a flood makes no more of them than can be cleared away.
+func TestDTLSEndingHandshakesAreBounded(t *testing.T) {
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{Handshakes: 3}}, newKeeper(t))
+	d := l.datagrams
+	hello := func() { write(t, udp(t, l), clientHelloDatagram(0, nil)) }
+	shift := func(by int) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.outside += by
+	}
+	shift(6) // as if six were ending
+	hello()
+	expectEnded(t, l, TooManyHandshakes, 1)
+	shift(-1)
+	hello()
+	eventually(t, func() bool { return l.Counters().Accepted == 1 }, func() { t.Error("no room although one is gone") })
+	shift(-5)
+	for range 20 {
+		hello()
+	}
+	dialDTLS(t, l)
+	eventually(t, func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.outside == d.unproven.Len() }, func() {
+		t.Errorf("%d clients outside, %d without their cookie", d.outside, d.unproven.Len())
+	})
+}
+
 func TestDTLSClientsAreBounded(t *testing.T) {
 	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Limits: Limits{PerPrefix: 1}}, newKeeper(t))
 	// A hello may come in anybody's name, and takes no place before the cookie has come back.

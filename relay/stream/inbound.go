@@ -82,7 +82,7 @@ var buffers = sync.Pool{New: func() any { return new(pkt.Buf) }}
 // A frame is one STUN message or one ChannelData message with its padding, and for DTLS one datagram. p.Buf holds it
 // behind [pkt.Headroom], p.From is the client and p.At when it was read. f may keep the buffer if it sets p.Buf to nil,
 // as [netio.Port.Send] does, and had best put an empty one of its own in its place; otherwise the buffer is the
-// connection's again when f returns. A ConnectionBind request (RFC 6062 section 4.3) has to be answered before that, or
+// connection's again when f returns. A ConnectionBind request (RFC 6062 section 5.4) has to be answered before that, or
 // not at all.
 func (c *Conn) Drain(f func(p *netio.Packet)) {
 	frames := c.in.take()
