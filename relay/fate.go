@@ -16,7 +16,7 @@ const (
 	NoPermission               // to or from a peer without a permission
 	Policy                     // a peer's port that the policy denies
 	NoFamily                   // to a peer of a family that the allocation has no address of
-	HopLimit                   // a TTL or hop limit that is used up (RFC 8656 section 14)
+	HopLimit                   // a TTL or hop limit that is used up (RFC 8656 section 13)
 	UserPackets                // over the user's packets a second
 	UserBytes                  // over the user's bytes a second
 	Bandwidth                  // over the bandwidth in all

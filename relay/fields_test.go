@@ -59,8 +59,8 @@ func fields(t *testing.T, conn *net.UDPConn) (b []byte, tos, ttl int) {
 	return b[:n], tos, ttl
 }
 
-// TestHeaderFieldsAreCarried holds RFC 8656 section 14: DSCP and ECN go through, the TTL is one less, and what has
-// none left goes no further.
+// TestHeaderFieldsAreCarried: DSCP and ECN go through (RFC 8656 section 14), the TTL is one less, and what has none left
+// goes no further (RFC 5766 section 12, and RFC 8656 section 13 of the hop limit).
 func TestHeaderFieldsAreCarried(t *testing.T) {
 	const efCapable = 46<<2 | 2   // EF, from an ECN-capable transport
 	const afCongested = 34<<2 | 3 // AF41, congestion experienced

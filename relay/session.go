@@ -62,7 +62,7 @@ func (s *session) toPeer(now int64, p *netio.Packet, peer netip.AddrPort, off, n
 	p.Buf.Trim(off)
 	p.Buf.Resize(n)
 	if p.TTL > 0 {
-		p.TTL-- // RFC 8656 section 14
+		p.TTL-- // RFC 8656 section 13; from IPv4 to IPv4, of which it says nothing, as in RFC 5766 section 12
 	}
 	s.path.ToPeer.Feed(p.At, p.Buf.Bytes())
 	end.port.Send(p, peer)

@@ -11,7 +11,7 @@ import (
 const (
 	// maxUDP is the longest datagram that UDP over IPv4 carries; IPv6's is 20 bytes longer, which nobody misses.
 	maxUDP = 65507
-	// maxDTLS is the longest record that DTLS carries (RFC 9147 section 4.1).
+	// maxDTLS is the longest record that DTLS carries (RFC 6347 section 4.1, RFC 5246 section 6.2.1).
 	maxDTLS = 1 << 14
 )
 

@@ -8,7 +8,7 @@ const (
 	CodeBadRequest           = 400 // RFC 8489 section 14.8
 	CodeUnauthenticated      = 401 // RFC 8489 section 9.2.4
 	CodeForbidden            = 403 // RFC 8656 section 19
-	CodeMobilityForbidden    = 405 // RFC 8016
+	CodeMobilityForbidden    = 405 // RFC 8016 section 3.4
 	CodeUnknownAttribute     = 420 // RFC 8489 section 6.3.1
 	CodeAllocationMismatch   = 437 // RFC 8656 section 19
 	CodeStaleNonce           = 438 // RFC 8489 section 9.2.4
