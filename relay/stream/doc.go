@@ -20,5 +20,6 @@
 //
 // and for no longer than [Limits] says. The default of 4,096 clients so holds 32 MiB when they only sit there, and at
 // the very worst 128 MiB over TCP, 256 MiB over TLS and 512 MiB over DTLS. A DTLS client that has not returned its cookie
-// holds 32 KiB, and there are at most twice [Limits].Handshakes of those, ending ones included: 16 MiB. The tests in cost_test.go measure all of it.
+// holds 32 KiB, and there are at most twice [Limits].Handshakes of those, ending ones included: 16 MiB. The tests in
+// cost_test.go measure what one client holds.
 package stream
