@@ -12,6 +12,7 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/internal/netio"
+	"causeway/relay/auth"
 	"causeway/relay/turn"
 )
 
@@ -133,6 +134,30 @@ func TestDataConnectionsKeepToTheRate(t *testing.T) {
 	// A bucket holds a second's worth; a unit is moved before it is paid for.
 	if most := int(rate*(1+time.Since(began).Seconds())) + 2*paceUnit; got < rate/2 || got > most {
 		t.Errorf("%d bytes came, want no more than %d", got, most)
+	}
+}
+
+// TestPaceIsPaidInFull: however much the data connections of an allocation move at once, all of it is paid for.
+func TestPaceIsPaidInFull(t *testing.T) {
+	const rate, moved = 100_000, 1_000_000
+	account, err := auth.NewQuota(auth.QuotaOptions{BytesPerSecond: rate}).Acquire("alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer account.Release()
+	began := time.Unix(1000, 0)
+	now := began
+	p := pace{now: func() time.Time { return now }}
+	p.lease.Init(account)
+	defer p.close()
+	for wait := p.move(moved); wait > 0; wait = p.move(0) {
+		if now = now.Add(wait); now.Sub(began) > time.Minute {
+			t.Fatal("it is never paid")
+		}
+	}
+	// A bucket holds a second's worth.
+	if took := now.Sub(began); took < (moved/rate-1)*time.Second-paceDelay || took > moved/rate*time.Second {
+		t.Errorf("%d bytes at %d a second took %v", moved, rate, took)
 	}
 }
 

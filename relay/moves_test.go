@@ -112,7 +112,7 @@ func TestMovesLeaveNoSockets(t *testing.T) {
 }
 
 // TestMovesNotTaken: who says that it moves, twice, and is heard at neither address, still has the one where it is,
-// though the kernel would give all three to another worker.
+// though the kernel would give all three to another worker; and nothing is kept open for the others.
 func TestMovesNotTaken(t *testing.T) {
 	r, server := start(t, plain+"  workers: 2\n")
 	first, p := clientAt(t, r, server, 0), newPeer(t, "127.0.0.1:0")
@@ -120,7 +120,8 @@ func TestMovesNotTaken(t *testing.T) {
 	first.bind(0x4000, p.addr)
 	here := clientAt(t, r, server, 1)
 	ticket = here.move(ticket)
-	for round := range byte(3) {
+	before := descriptors(t)
+	for round := range byte(4) {
 		here.sendChannel(0x4000, []byte{round})
 		if b, from := p.receive(); b[0] != round || from != relayed {
 			t.Fatalf("%x from %s in round %d", b, from, round)
@@ -129,8 +130,12 @@ func TestMovesNotTaken(t *testing.T) {
 		if b := here.next(); channelOf(b) != 0x4000 || b[4] != round {
 			t.Fatalf("%x in round %d", b, round)
 		}
-		ticket = clientAt(t, r, server, 1).move(ticket)
+		there := clientAt(t, r, server, 1)
+		ticket = there.move(ticket)
+		there.conn.Close()
 	}
+	// The address before the one that it is at has no socket any more, and the one that it moves to has.
+	waitFor(t, "one socket more", func() bool { return descriptors(t) == before+1 })
 }
 
 // TestMovesBetweenListeners: the same address at another listener is another five-tuple, and is heard as one.
