@@ -51,6 +51,7 @@ type Relay struct {
 	aliases   [2]turn.Alias
 	policy    *auth.Policy
 	quota     *auth.Quota
+	budget    *auth.Budget
 	pools     pools
 	reserved  reservations
 	listening []listening
@@ -145,7 +146,8 @@ func (r *Relay) machineConfig(c Config) (turn.Config, error) {
 		}
 	}
 	m.Nonces = auth.NewNonces(secret, c.Relay.NonceLifetime, true, credentials.StaticOnly())
-	m.Budget = auth.NewBudget(limits.UnauthenticatedReplies, limits.UnauthenticatedBurst, seed)
+	r.budget = auth.NewBudget(limits.UnauthenticatedReplies, limits.UnauthenticatedBurst, seed)
+	m.Budget = r.budget
 	return m, nil
 }
 

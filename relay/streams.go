@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,7 @@ func newStreams(r *Relay) (*streams, error) {
 		}
 		listener, err := stream.Listen(stream.Options{
 			Network: stream.Network(l.Network), Local: l.Addr, Certificate: s.certificate, Gate: s.gate, Log: r.log,
+			Afford: func(client netip.Addr) bool { return r.budget.Take(r.now(), client) },
 		}, streamHandler{s, uint8(i)})
 		if err != nil {
 			s.close()

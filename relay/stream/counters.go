@@ -73,6 +73,7 @@ type Drop uint8
 const (
 	OutboundFull    Drop = iota // media for a client that reads too slowly: [Limits].QueueBytes
 	NotDTLS                     // from an unknown address, and not a ClientHello
+	ReplyBudget                 // a ClientHello whose answer would be over the budget of that network: [Options].Afford
 	BadCookie                   // a ClientHello with another cookie than the one that was sent to this address
 	InboundFull                 // the client's datagrams came faster than they were decrypted
 	DatagramTooLong             // longer than a DTLS record may be on this listener
@@ -83,6 +84,7 @@ const (
 var dropNames = [drops]string{
 	OutboundFull:    "outbound_queue_full",
 	NotDTLS:         "not_dtls",
+	ReplyBudget:     "reply_budget",
 	BadCookie:       "bad_cookie",
 	InboundFull:     "inbound_queue_full",
 	DatagramTooLong: "datagram_too_long",

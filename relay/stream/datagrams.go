@@ -114,6 +114,9 @@ func (d *datagrams) receive(p *netio.Packet) (Drop, bool) {
 		if !beginsHandshake(b) {
 			return NotDTLS, false
 		}
+		if afford := d.listener.afford; afford != nil && !afford(p.From.Addr()) {
+			return ReplyBudget, false
+		}
 		if a = d.admit(p.From); a == nil {
 			return 0, true // counted as what it was refused for
 		}

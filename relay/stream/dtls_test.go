@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -399,4 +400,21 @@ func TestDTLSListenerThatIsNotRun(t *testing.T) {
 		t.Fatalf("the port is still taken: %v", err)
 	}
 	_ = c.Close()
+}
+
+// The answer to a hello is drawn from the budget; what comes after it from the same address has been paid for.
+func TestDTLSHellosAreBudgeted(t *testing.T) {
+	var left atomic.Int32
+	left.Store(1)
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t), Afford: func(netip.Addr) bool {
+		return left.Add(-1) >= 0
+	}}, newKeeper(t))
+	dialDTLS(t, l)
+	c := udp(t, l)
+	write(t, c, clientHelloDatagram(0, nil))
+	eventually(t, func() bool { return l.Counters().Dropped[ReplyBudget] == 1 }, func() { t.Errorf("dropped %v", l.Counters().Dropped) })
+	_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 100)); err == nil {
+		t.Errorf("answered with %d bytes", n)
+	}
 }

@@ -32,8 +32,11 @@ type Options struct {
 	// Certificate is what TLS and DTLS show. Without one a TCP listener takes no TLS.
 	Certificate *Certificate
 	Limits      Limits
-	Gate        *Gate        // counts connections together with other listeners'; nil: a gate of its own
-	Log         *slog.Logger // nil: none
+	Gate        *Gate // counts connections together with other listeners'; nil: a gate of its own
+	// Afford is asked before a DTLS client whose address nothing has proven yet is answered, so that no network gets more
+	// from us than it should that it may not have asked for; nil: always. It is called on the listener's goroutine.
+	Afford func(client netip.Addr) bool
+	Log    *slog.Logger // nil: none
 }
 
 // Handler is told of connections. For one connection its methods are called one after another, except that Frames and
@@ -56,6 +59,7 @@ type Listener struct {
 	cert    *Certificate
 	tls     *tls.Config // nil without a certificate
 	gate    *Gate
+	afford  func(client netip.Addr) bool // nil: always
 	handler Handler
 	log     *slog.Logger
 	tally   tally
@@ -73,7 +77,7 @@ var errNoCertificate = errors.New("no certificate")
 // Listen opens the socket; [Listener.Run] serves it. A listener that is not run has to be closed.
 func Listen(o Options, h Handler) (*Listener, error) {
 	l := &Listener{
-		network: o.Network, limits: o.Limits.withDefaults(), cert: o.Certificate, gate: o.Gate,
+		network: o.Network, limits: o.Limits.withDefaults(), cert: o.Certificate, gate: o.Gate, afford: o.Afford,
 		handler: h, log: o.Log, conns: make(map[*Conn]struct{}),
 	}
 	if l.gate == nil {
