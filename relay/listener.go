@@ -116,7 +116,9 @@ func (s *session) sendIndication(now int64, p *netio.Packet, fates *Fates) {
 		fates[Policy]++
 		return
 	}
-	p.DontFragment = dontFragment
+	// RFC 8656 section 13: from datagrams to datagrams it means nothing where either side is IPv6.
+	p.DontFragment = dontFragment &&
+		(s.source.Transport != turn.UDP || peer.Addr().Is4() && p.From.Addr().Is4())
 	s.toPeer(now, p, peer, cap(b)-cap(data), len(data), fates)
 }
 

@@ -418,3 +418,38 @@ func TestDTLSHellosAreBudgeted(t *testing.T) {
 		t.Errorf("answered with %d bytes", n)
 	}
 }
+
+// Whoever sends in the name of a client, without its keys, does not end its connection.
+func TestDTLSForgedRecordsEndNothing(t *testing.T) {
+	k := newKeeper(t)
+	l := serve(t, Options{Network: DTLS, Certificate: certificate(t)}, k)
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	c, err := dtls.ClientWithOptions(socket, net.UDPAddrFromAddrPort(l.Addr()), dtls.WithInsecureSkipVerify(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	if err := c.HandshakeContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, bindingRequest(1))
+	next(t, "connection", k.accepted).SetAllocated(true)
+	next(t, "frame", k.frames)
+	for _, kind := range []byte{recordChangeCipher, recordAlert, recordHandshake, recordApplicationData} {
+		forged := make([]byte, 8000)
+		copy(forged, []byte{kind, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 9, byte((len(forged) - recordHeader) >> 8), byte((len(forged) - recordHeader) & 0xff)})
+		for range 6 {
+			if _, err := socket.WriteToUDPAddrPort(forged, l.Addr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, func() bool { return l.Counters().Dropped[NotDTLS] > 0 }, func() { t.Errorf("dropped %v", l.Counters().Dropped) })
+	write(t, c, bindingRequest(2))
+	next(t, "frame behind the forged ones", k.frames)
+}

@@ -10,6 +10,8 @@ const (
 	recordHeader    = 13
 	handshakeHeader = 12
 
+	recordChangeCipher    = 20
+	recordAlert           = 21
 	recordHandshake       = 22
 	recordApplicationData = 23
 
@@ -121,6 +123,9 @@ func (f *recordFilter) pass(b []byte) (Drop, bool) {
 	return 0, true
 }
 
+// maxAlert is more than an alert needs, in bytes: two of its own, and what protecting them adds.
+const maxAlert = 64
+
 func (f *recordFilter) record(r record) (Drop, bool) {
 	if !f.proven {
 		if drop, ok := f.prove(r); !ok {
@@ -130,9 +135,22 @@ func (f *recordFilter) record(r record) (Drop, bool) {
 	if r.kind == recordApplicationData && r.epoch == 0 {
 		return NotDTLS, false // nobody sends data without keys; the library would answer with an alert
 	}
-	if !f.established || r.kind != recordApplicationData {
-		f.handshake += recordHeader + len(r.body)
+	if r.kind == recordChangeCipher && (r.epoch != 0 || len(r.body) != 1) {
+		return NotDTLS, false // the library believes it without a key, and ends
 	}
+	if !f.established {
+		f.handshake += recordHeader + len(r.body)
+		return 0, true
+	}
+	if r.kind == recordApplicationData || r.kind == recordAlert && len(r.body) <= maxAlert {
+		return 0, true
+	}
+	// What is left of a handshake may come again. More of it than a handshake has is somebody else's, which must not end
+	// the client's connection.
+	if f.handshake+recordHeader+len(r.body) > handshakeBytes {
+		return NotDTLS, false
+	}
+	f.handshake += recordHeader + len(r.body)
 	return 0, true
 }
 
