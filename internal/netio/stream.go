@@ -2,12 +2,14 @@ package netio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +46,26 @@ func DialStream(ctx context.Context, local, peer netip.AddrPort) (*net.TCPConn, 
 		return nil, err
 	}
 	return c.(*net.TCPConn), nil
+}
+
+// CloseStream closes a connection. What was written to it still goes to its other
+// end, in order, but not for ever: when the other end has taken nothing for the
+// time given, a multiple of a millisecond, the kernel drops the rest. After a plain
+// Close the kernel is patient for minutes, with up to megabytes for each connection
+// whose other end does not read.
+func CloseStream(c *net.TCPConn, patience time.Duration) error {
+	err := setOption(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience.Milliseconds()))
+	return errors.Join(err, c.Close())
+}
+
+func setOption(c syscall.Conn, level, option, value int) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, value) })
+	return errors.Join(err, failed)
 }
 
 // shareAddress lets sockets of this user have one address.

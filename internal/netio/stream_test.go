@@ -1,11 +1,14 @@
 package netio
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -136,4 +139,50 @@ func TestHostAddresses(t *testing.T) {
 			t.Errorf("address %v", a)
 		}
 	}
+}
+
+// What nobody reads goes with the connection that it was written to, soon after.
+func TestCloseStream(t *testing.T) {
+	l, err := ListenStream(netip.AddrPortFrom(v4, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	reader, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	c := accept(t, l).(*net.TCPConn)
+	c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for b := make([]byte, 1<<20); err == nil; {
+		_, err = c.Write(b)
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if err := CloseStream(c, 200*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for left(t, c) {
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel keeps what nobody reads")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err := CloseStream(c, time.Second); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("again: %v", err)
+	}
+}
+
+// left reports whether the kernel has the local end of a connection still.
+func left(t *testing.T, c net.Conn) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, remote := c.LocalAddr().(*net.TCPAddr), c.RemoteAddr().(*net.TCPAddr)
+	return bytes.Contains(table, fmt.Appendf(nil, ":%04X 0100007F:%04X ", local.Port, remote.Port))
 }

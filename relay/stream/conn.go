@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"causeway/internal/netio"
 	"causeway/relay/turn"
 )
 
@@ -104,7 +105,21 @@ func (c *Conn) stop(r Reason) {
 	c.mu.Unlock()
 	if first {
 		// Whatever read or wrote returns with an error that nobody asks about any more.
+		c.cut(r)
+	}
+}
+
+// cut closes what is beneath the connection. What was written to it stays in the kernel until the client has read it,
+// but no longer than a client may take that reads, and not at all if it was found not to.
+func (c *Conn) cut(r Reason) {
+	tcp, ok := c.lower.(*net.TCPConn)
+	switch {
+	case !ok:
 		_ = c.lower.Close()
+	case r == SlowReader, r == WriteTimeout:
+		refuse(tcp)
+	default:
+		_ = netio.CloseStream(tcp, c.listener.limits.Write)
 	}
 }
 

@@ -31,6 +31,9 @@ type DataLimits struct {
 	// Idle is how long a data connection may carry nothing in either direction, or stop at one that takes nothing; 20
 	// min.
 	Idle time.Duration
+	// Unread is how long the kernel keeps what a peer has not read when its connection has ended, counted from the last
+	// time that it took any; 10 s.
+	Unread time.Duration
 }
 
 const (
@@ -40,6 +43,7 @@ const (
 	defaultConnect     = 30 * time.Second // RFC 6062 section 5.2
 	defaultBind        = 30 * time.Second // RFC 6062 sections 5.2 and 5.3
 	defaultDataIdle    = 20 * time.Minute
+	defaultUnread      = 10 * time.Second
 )
 
 func (l DataLimits) withDefaults() DataLimits {
@@ -49,6 +53,7 @@ func (l DataLimits) withDefaults() DataLimits {
 	l.Connect = cmp.Or(l.Connect, defaultConnect)
 	l.Bind = cmp.Or(l.Bind, defaultBind)
 	l.Idle = cmp.Or(l.Idle, defaultDataIdle)
+	l.Unread = cmp.Or(l.Unread, defaultUnread)
 	return l
 }
 
@@ -289,7 +294,7 @@ func (t *Connections) remove(p *peerConn) {
 	p.cancel()
 	close(p.closing)
 	if p.socket != nil {
-		_ = p.socket.Close()
+		_ = netio.CloseStream(p.socket, t.limits.Unread)
 	}
 	if p.client != nil {
 		p.client.stop(DataEnded)

@@ -33,7 +33,8 @@ type Limits struct {
 	Frame time.Duration
 	// Idle is how long a connection without an allocation may go without a complete frame; 60 s. [IdleTimeout].
 	Idle time.Duration
-	// Write is the time that a client may take to make room for what is sent to it; 10 s. [WriteTimeout].
+	// Write is the time that a client may take to make room for what is sent to it, and the kernel keeps what it has not
+	// read when the connection has ended; 10 s. [WriteTimeout].
 	Write time.Duration
 
 	// FrameBytes is the longest frame of a connection without an allocation; 2048, which is more than the longest

@@ -51,7 +51,7 @@ func TestFloodOfStrangers(t *testing.T) {
 		}
 		kernel := grown(`socket_dropped_total{listener="` + r.udp() + `"}`)
 		budget := grown(ignored("reply_budget"))
-		if got := f.replies.Load(); got > allowed || got < repliesAtOnce/2 {
+		if got := f.replies.Load(); got > allowed || got == 0 {
 			t.Errorf("%d replies to %d requests, allowed are %d", got, f.sent.Load(), allowed)
 		}
 		if least := f.sent.Load() - kernel - allowed; budget < least || budget > f.sent.Load() {

@@ -224,12 +224,18 @@ var verdicts = []string{
 // counts is how often something is to be counted under each name.
 type counts map[string]int
 
+// own are the reasons for which a client itself ends its connection. That is no verdict, and comes when it comes.
+var own = []string{`reason="client_closed"`, `reason="connection_lost"`, `reason="data_ended"`}
+
 // passed returns how the verdicts differ between two scrapes.
 func passed(before, after metrics) counts {
 	d := counts{}
 	for series, v := range after {
 		name, ours := strings.CutPrefix(series, prefix)
 		metric, _, _ := strings.Cut(name, "{")
+		if slices.ContainsFunc(own, func(reason string) bool { return strings.Contains(name, reason) }) {
+			continue
+		}
 		if ours && slices.Contains(verdicts, metric) && v != before[series] {
 			d[name] = int(v - before[series])
 		}
