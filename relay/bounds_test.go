@@ -288,3 +288,32 @@ func TestOneFate(t *testing.T) {
 		t.Errorf("%g datagrams are counted of %d, %g of them for a full queue", all, sent, full)
 	}
 }
+
+// TestChannelsToWhoHasGone: a channel to another client's relayed address is not one to the program that has the port
+// after it.
+func TestChannelsToWhoHasGone(t *testing.T) {
+	r, server := start(t, `  listen: [LISTEN]
+  users: {alice: secret, bob: hidden}
+  peers: {deny: [127.0.0.0/8]}
+  workers: 1
+`)
+	a, b := newClient(t, server, "alice", "secret"), newClient(t, server, "bob", "hidden")
+	ra, rb := a.allocate(), b.allocate()
+	a.bind(0x4000, rb)
+	b.bind(0x4000, ra)
+	a.sendChannel(0x4000, []byte("to bob"))
+	if got := b.next(); string(got[4:]) != "to bob" {
+		t.Fatalf("%x", got)
+	}
+	b.delete()
+	stranger := newPeer(t, rb.String())
+	a.sendChannel(0x4000, []byte("to whoever has bob's port"))
+	stranger.nothing()
+	stranger.send([]byte("from whoever has bob's port"), ra)
+	a.nothing()
+	for _, where := range []string{"udp://" + server.String(), "relay_ports"} {
+		if got := metric(t, r, "packets_dropped_total", where, "policy"); got != 1 {
+			t.Errorf("%g dropped by policy at %s", got, where)
+		}
+	}
+}

@@ -93,6 +93,10 @@ func (s *session) channelData(now int64, p *netio.Packet, stream bool, fates *Fa
 		fates[NoChannel]++
 		return
 	}
+	if r := s.worker.relay; r.lapsed(peer) && !r.policy.Endpoint(peer, auth.UDPOut).Allowed {
+		fates[Policy]++
+		return
+	}
 	s.toPeer(now, p, peer, turn.ChannelHeaderSize, len(data), fates)
 }
 

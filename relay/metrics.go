@@ -142,6 +142,11 @@ func (w *worker) addFigures(f *figures) {
 		}
 		f.toPeer.add(trafficOf(&s.path.ToPeer))
 		f.toClient.add(trafficOf(&s.path.ToClient))
+		if s.tcp != nil {
+			up, down := w.relay.streams.connections.Traffic(s.id)
+			f.toPeer.bytes += up
+			f.toClient.bytes += down
+		}
 	}
 }
 

@@ -293,3 +293,37 @@ func TestAddressOfOneWhoMayComeBack(t *testing.T) {
 	}
 	bob.must(turn.MethodCreatePermission, attribute{peerAddress, p.addr}) // the other's return took nothing from this one
 }
+
+// TestStreamsMoveTwiceAtOnce: requests that name two workers, one behind the other, are all answered by whose they are,
+// and leave nothing behind.
+func TestStreamsMoveTwiceAtOnce(t *testing.T) {
+	r, udp, tcp := startTwice(t, 2)
+	var tickets [2][]byte
+	for i := range tickets {
+		_, tickets[i] = clientAt(t, r, udp, i).allocateMobile()
+	}
+	for round := range 12 {
+		s := challenged(t, tcp)
+		first, second := tickets[round/2%2], tickets[1-round/2%2] // whoever has it, it goes to one and to the other
+		var sending []byte
+		for _, ticket := range [][]byte{first, second} { // refused, since a client that moves can't delete
+			sending = append(sending, s.compose(turn.MethodRefresh, turn.ClassRequest,
+				attribute{turn.AttrMobilityTicket, ticket}, attribute{turn.AttrLifetime, uint32(0)})...)
+		}
+		sending = append(sending, s.compose(turn.MethodAllocate, turn.ClassRequest, transportUDP)...)
+		if _, err := s.conn.Write(sending); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []turn.Class{turn.ClassError, turn.ClassError, turn.ClassSuccess} {
+			var m turn.Message
+			if err := m.Parse(s.frame()); err != nil || m.Class != want {
+				t.Fatalf("round %d, answer %d: %v, %v", round, i, m.Class, err)
+			}
+		}
+		s.conn.Close()
+		waitFor(t, "the end of the connection's allocation", func() bool { return metric(t, r, "allocations") == 2 })
+	}
+	if n := metric(t, r, "panics_total"); n != 0 {
+		t.Errorf("%g panics", n)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -62,16 +63,46 @@ func (p *portPool) take(now time.Time, even, pair bool) (uint16, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.release(now)
-	for {
-		if port, ok := p.pick(even, pair); ok {
-			return port, true
-		}
-		if len(p.fouled) == 0 {
-			return 0, false
-		}
-		p.early++
-		p.rested(1)
+	if port, ok := p.pick(even, pair); ok {
+		return port, true
 	}
+	return p.pickEarly(even, pair)
+}
+
+// pickEarly takes the port that has rested longest of those that are what is asked for.
+func (p *portPool) pickEarly(even, pair bool) (uint16, bool) {
+	for _, f := range p.fouled {
+		port := f.port
+		if even && port%2 != 0 {
+			if !pair {
+				continue
+			}
+			port-- // it may be the second of a pair
+		}
+		if !p.vacant(port) || pair && !p.vacant(port+1) {
+			continue
+		}
+		p.grab(port)
+		if pair {
+			p.grab(port + 1)
+		}
+		return port, true
+	}
+	return 0, false
+}
+
+// vacant reports whether a port is of the range and free, or resting.
+func (p *portPool) vacant(port uint16) bool { return p.covers(port) && !p.holds(port) }
+
+// grab removes a port that is vacant.
+func (p *portPool) grab(port uint16) {
+	if p.has(port) {
+		p.remove(port)
+		return
+	}
+	p.fouled = slices.DeleteFunc(p.fouled, func(f fouledPort) bool { return f.port == port })
+	p.held[port-p.first].Store(true)
+	p.early++
 }
 
 // pick takes one of the free ports, if one is what is asked for.
@@ -129,6 +160,11 @@ func (p *portPool) rested(n int) {
 		p.free = append(p.free, f.port)
 	}
 	p.fouled = append(p.fouled[:0], p.fouled[n:]...)
+}
+
+// covers reports whether a port is of the range. There is no pool for a family without relay addresses.
+func (p *portPool) covers(port uint16) bool {
+	return p != nil && port >= p.first && int(port)-int(p.first) < len(p.at)
 }
 
 func (p *portPool) has(port uint16) bool {

@@ -53,6 +53,7 @@ type Relay struct {
 	quota     *auth.Quota
 	budget    *auth.Budget
 	pools     pools
+	udp       [2]*portPool // those of pools for UDP, for what is asked of every packet
 	reserved  reservations
 	listening []listening
 	streams   *streams
@@ -97,6 +98,9 @@ func New(c Config) (*Relay, error) {
 		r.aliases[f] = turn.Alias{Bound: r.addresses[f], External: external}
 	}
 	r.pools = newPools(r.addresses, c.Relay.Ports.First, c.Relay.Ports.Last, c.Relay.PortQuarantine)
+	for f := range r.udp {
+		r.udp[f] = r.pools[poolKey{family: turn.Family(f)}]
+	}
 	machine, err := r.machineConfig(c)
 	if err != nil {
 		return nil, err
@@ -171,6 +175,13 @@ func (r *Relay) holds(a netip.Addr, port uint16, tcp bool) bool {
 	}
 	pool := r.pools[poolKey{f, tcp}]
 	return pool != nil && pool.holds(port)
+}
+
+// lapsed reports whether a peer is on a relay address and in the range of relay ports, but no allocation has that port.
+// A channel's peer was judged when it was bound; this one may have changed hands since.
+func (r *Relay) lapsed(peer netip.AddrPort) bool {
+	f := turn.FamilyOf(peer.Addr())
+	return peer.Addr() == r.addresses[f] && r.udp[f].covers(peer.Port()) && !r.udp[f].holds(peer.Port())
 }
 
 // NewPolicy compiles the peer policy of a configuration, with this host's addresses. To it, every port of the range is
@@ -352,21 +363,21 @@ func (r *Relay) Ready() error {
 	return r.probe()
 }
 
-// probe tries to open a socket if the last attempt to open a relay port failed: whoever balances load sends no more
-// clients while it fails, so that none of them could show that it works again.
+// probe tries to open a relay port of each family if the last attempt to open one failed: whoever balances load sends no
+// more clients while it fails, so that none of them could show that it works again.
 func (r *Relay) probe() error {
 	if !r.failing.Load() {
 		return nil
 	}
-	for _, a := range r.addresses {
-		if !a.IsValid() {
+	for f, pool := range r.udp {
+		if pool == nil {
 			continue
 		}
-		port, err := r.workers[0].net.Listen(netip.AddrPortFrom(a, 0), netio.Options{})
+		port, _, err := r.workers[0].bind(r.now(), turn.Family(f), false, false)
 		if err != nil {
-			return fmt.Errorf("no relay port can be opened: %w", err)
+			return err
 		}
-		port.Close()
+		r.closePort(r.now(), port)
 	}
 	r.failing.Store(false)
 	return nil

@@ -120,7 +120,7 @@ func (s *session) toClient(now int64, p *netio.Packet) {
 	case !permitted:
 		fates[NoPermission]++
 		return
-	case channel == 0 && !w.relay.policy.Endpoint(p.From, auth.UDPIn).Allowed:
+	case (channel == 0 || w.relay.lapsed(p.From)) && !w.relay.policy.Endpoint(p.From, auth.UDPIn).Allowed:
 		fates[Policy]++
 		return
 	case p.Cut:

@@ -41,18 +41,20 @@ type streamClient struct {
 	left    [][]byte // frames that are the next worker's, the one that moves the client first
 }
 
-// binding is a connection's tie to one worker. Commands are of a binding: one that finds another in its place when it
-// runs, on the worker that it was given to, goes on to that one's. They are made once, so that frames need no memory.
+// binding is a connection's tie to one worker, on whose goroutine its commands run. They are made once, so that frames
+// need no memory. Once the connection was handed over, next is the binding that took its place, and a command that was
+// already on its way goes on to that, behind the command that installs it.
 type binding struct {
 	worker        *worker
 	drain, closed func(now time.Time)
+	next          *binding // the worker's
 }
 
-func (sc *streamClient) bind(w *worker) {
+func (sc *streamClient) newBinding(w *worker) *binding {
 	b := &binding{worker: w}
 	b.drain = func(now time.Time) { sc.drain(b, now) }
 	b.closed = func(now time.Time) { sc.closed(b, now) }
-	sc.bound.Store(b)
+	return b
 }
 
 // newStreams opens the stream listeners.
@@ -125,9 +127,15 @@ func (h streamHandler) Accepted(c *stream.Conn) {
 		conn:   c,
 		source: turn.Source{Client: c.Client(), Listener: h.number, Transport: c.Transport()},
 	}
-	sc.bind(w)
+	sc.bound.Store(sc.newBinding(w))
 	c.Tag = sc
-	w.net.Do(func(time.Time) { w.streams[sc.source] = sc })
+	w.call(func(now time.Time) {
+		if w.streams[sc.source] != nil {
+			// The same address and port again: the connection before this one has ended, which is yet to be told.
+			w.do(now, w.machine.Disconnected(sc.source))
+		}
+		w.streams[sc.source] = sc
+	})
 }
 
 // Frames has the worker take what has come.
@@ -143,25 +151,25 @@ func (h streamHandler) Closed(c *stream.Conn) {
 }
 
 func (sc *streamClient) closed(b *binding, now time.Time) {
-	if is := sc.bound.Load(); is != b {
-		is.worker.net.Do(is.closed)
+	if b.next != nil {
+		b.next.worker.net.Do(b.next.closed)
 		return
 	}
 	w := b.worker
 	defer w.guard("the end of a connection")
-	if w.streams[sc.source] == sc {
-		delete(w.streams, sc.source)
-	}
 	if s := sc.session; s != nil && s.conn == sc.conn {
 		s.conn = nil
 	}
-	w.do(now, w.machine.Disconnected(sc.source))
+	if w.streams[sc.source] == sc {
+		delete(w.streams, sc.source)
+		w.do(now, w.machine.Disconnected(sc.source))
+	}
 }
 
 // drain handles the frames that wait, on the goroutine of the binding's worker.
 func (sc *streamClient) drain(b *binding, now time.Time) {
-	if is := sc.bound.Load(); is != b {
-		is.worker.net.Do(is.drain)
+	if b.next != nil {
+		b.next.worker.net.Do(b.next.drain)
 		return
 	}
 	w := b.worker
@@ -220,15 +228,22 @@ func (w *worker) handOver(sc *streamClient) {
 	other, left := sc.leaving, sc.left
 	sc.leaving, sc.left = nil, nil
 	delete(w.streams, sc.source)
+	next := sc.newBinding(other)
+	sc.bound.Load().next = next
 	other.call(func(now time.Time) {
+		sc.bound.Store(next)
 		other.streams[sc.source] = sc
-		for i, b := range left {
+		for _, b := range left {
+			if sc.leaving != nil { // it goes on to yet another
+				sc.left = append(sc.left, b)
+				continue
+			}
 			p := netio.Packet{Buf: pkt.Long(len(b)), From: sc.source.Client, At: now.UnixNano()}
 			copy(p.Buf.Bytes(), b)
-			other.moved = i == 0
 			other.frame(now, now.UnixNano(), sc, &p)
-			other.moved = false
+		}
+		if sc.leaving != nil {
+			other.handOver(sc)
 		}
 	})
-	sc.bind(other)
 }

@@ -168,7 +168,7 @@ func (w *worker) forward(a *turn.Action) {
 		return
 	}
 	if source.Transport != turn.UDP {
-		if sc := w.streams[source]; sc != nil {
+		if sc := w.streams[source]; sc != nil && sc.leaving == nil {
 			sc.leaving = other
 			sc.left = append(sc.left, slices.Clone(w.message))
 		}
@@ -215,8 +215,10 @@ func (w *worker) claim(l *listener, client netip.AddrPort) netio.Port {
 			port.Close()
 		}
 	}
-	if err != nil {
+	if err != nil && w.relay.mayWarn(w.relay.now()) {
 		w.log.Warn("a client that moved stays with the worker that cannot serve it", "client", client, "error", err)
+	}
+	if err != nil {
 		return nil
 	}
 	return port

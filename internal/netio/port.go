@@ -50,10 +50,24 @@ func listen(w *socketWorker, local netip.AddrPort, o Options) (*socketPort, erro
 	return p, nil
 }
 
+// deafen has a socket take nothing in, by a filter that passes no byte of any packet.
+func (p *socketPort) deafen() error {
+	pass := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	program := unix.SockFprog{Len: 1, Filter: &pass}
+	err := unix.SetsockoptSockFprog(p.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
+	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
+}
+
 // bind sets the options first, so that no datagram gets in without its time.
 func (p *socketPort) bind(sa unix.Sockaddr, o Options) error {
 	if err := setOptions(p.fd, p.v6, o); err != nil {
 		return err
+	}
+	if o.Connect.IsValid() {
+		// Until it is connected, the socket would get what others are sent.
+		if err := p.deafen(); err != nil {
+			return err
+		}
 	}
 	if err := unix.Bind(p.fd, sa); err != nil {
 		return os.NewSyscallError("bind", err)
@@ -61,6 +75,9 @@ func (p *socketPort) bind(sa unix.Sockaddr, o Options) error {
 	if o.Connect.IsValid() {
 		if err := p.connect(o.Connect); err != nil {
 			return err
+		}
+		if err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+			return os.NewSyscallError("setsockopt SO_DETACH_FILTER", err)
 		}
 	}
 	if p.local.Port() == 0 {

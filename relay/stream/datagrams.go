@@ -109,14 +109,16 @@ func (d *datagrams) receive(p *netio.Packet) (Drop, bool) {
 	b := p.Buf.Bytes()
 	d.mu.Lock()
 	a := d.clients[p.From]
+	proven := a != nil && a.unproven == nil
 	d.mu.Unlock()
+	hello := beginsHandshake(b)
+	if a == nil && !hello {
+		return NotDTLS, false
+	}
+	if afford := d.listener.afford; afford != nil && hello && !proven && !afford(p.From.Addr()) {
+		return ReplyBudget, false
+	}
 	if a == nil {
-		if !beginsHandshake(b) {
-			return NotDTLS, false
-		}
-		if afford := d.listener.afford; afford != nil && !afford(p.From.Addr()) {
-			return ReplyBudget, false
-		}
 		if a = d.admit(p.From); a == nil {
 			return 0, true // counted as what it was refused for
 		}
