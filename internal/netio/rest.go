@@ -15,7 +15,7 @@ import (
 // A packet waits longer by a rest at most: restTime and the kernel's timer slack, which is 50 us unless somebody has set
 // it otherwise.
 const (
-	restTime   = 10 * time.Microsecond
+	restTime   = 30 * time.Microsecond
 	hurry      = 100 * time.Microsecond // a worker is in a hurry that is woken after less than this,
 	hurryTurns = 8                      // so many times in a row
 )
