@@ -92,6 +92,9 @@ func (w *worker) describe(info turn.Info) Allocation {
 		Relayed: []string{}, Protocol: "udp", Began: info.Began.UTC(), Expires: info.Ends.UTC(),
 		Permissions: []string{}, Channels: info.Channels,
 	}
+	if a.Client == "" {
+		a.Listener = ""
+	}
 	if info.TCP {
 		a.Protocol = "tcp"
 	}

@@ -87,11 +87,27 @@ func (c *credentialsCmd) grant(relay *conf.Relay) (issue.Grant, error) {
 	if lifetime == 0 {
 		lifetime = restLifetime
 	}
-	return issue.Grant{
+	if lifetime > longestRest {
+		return issue.Grant{}, fmt.Errorf("--ttl %s is more than the %s that a credential may last", lifetime, longestRest)
+	}
+	grant := issue.Grant{
 		Credential: auth.RestCredential(relay.RestSecrets[0].Reveal(), c.User, now.Add(lifetime)),
 		User:       c.User, Lifetime: lifetime,
-	}, nil
+	}
+	if c.User == "" {
+		return issue.Grant{}, errors.New("--user: empty")
+	}
+	// Whatever the relay would not take as a user's name is no use to anybody.
+	if _, err := auth.NewCredentials(auth.Options{
+		Realm: relay.Realm, Users: map[string]string{grant.Username: grant.Password},
+	}); err != nil {
+		return issue.Grant{}, fmt.Errorf("--user: %w", err)
+	}
+	return grant, nil
 }
+
+// longestRest is what relay.credentials.max_lifetime may be at most.
+const longestRest = 720 * time.Hour
 
 // restLifetime is the default of relay.credentials.lifetime, for relays
 // without that section.

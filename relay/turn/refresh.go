@@ -101,7 +101,7 @@ const retransmission = 40 * time.Second
 
 // gravesKept bounds the memory of deleted allocations. When it is full the oldest goes, and its client, should the
 // answer have been lost, sees 437, which means the same.
-const gravesKept = 256
+const gravesKept = 1024
 
 // graves remembers which requests deleted an allocation or a family of one, so that one which is sent again gets the same answer.
 type graves struct {
