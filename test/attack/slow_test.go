@@ -134,7 +134,6 @@ func TestStreamsThatDoNotRead(t *testing.T) {
 	r.whileServing(t, func(t *testing.T) {
 		t.Run("answers", func(t *testing.T) {
 			c := r.tcpClient(t, elsewhere)
-			_ = c.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 			request := c.plain(turn.MethodAllocate) // the shortest whose answer is long
 			var many []byte
 			for range 1000 {
@@ -158,7 +157,6 @@ func TestStreamsThatDoNotRead(t *testing.T) {
 		// The relay has written its answers and has nothing more to do with them; the kernel has them, for ten seconds.
 		t.Run("answers to somebody who has ended", func(t *testing.T) {
 			c := r.tcpClient(t, elsewhere)
-			_ = c.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 			request := c.plain(turn.MethodAllocate)
 			for range 10000 {
 				c.send(request)
@@ -170,7 +168,6 @@ func TestStreamsThatDoNotRead(t *testing.T) {
 		})
 		t.Run("media", func(t *testing.T) {
 			c := r.tcpClient(t, elsewhere).meet()
-			_ = c.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 			relayed := c.allocate()
 			conn := listenUDP(t, netip.AddrPortFrom(friend, 0))
 			c.must(turn.MethodChannelBind, channel(0x4000), peer(addrOf(conn)))
