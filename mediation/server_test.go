@@ -318,7 +318,7 @@ func TestRefusedBeforeACall(t *testing.T) {
 // TestPortsRunOut: with one pair the second call gets 503 and is counted; the
 // first is not disturbed.
 func TestPortsRunOut(t *testing.T) {
-	s := newTestServer(t, func(m *conf.Mediation) { m.Ports = conf.PortRange{First: 60800, Last: 60801} })
+	s := newTestServer(t, func(m *conf.Mediation) { m.Ports = conf.PortRange{First: 64900, Last: 64901} })
 	client, _ := ends(t, s, ua.Config{}, ua.Config{})
 	first, err := client.Call(within(t), s.uri(media.Pool, "+1"), ua.Options{})
 	if err != nil {

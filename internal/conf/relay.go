@@ -77,7 +77,7 @@ type RelayLimits struct {
 	Channels               int `yaml:"channels" default:"256" min:"1" max:"4096"`                      // of an allocation; beyond: 508
 	PacketsPerSecond       int `yaml:"packets_per_second" default:"10000" min:"0" max:"100000000"`     // of a user
 	BytesPerSecond         int `yaml:"bytes_per_second" default:"12500000" min:"0" max:"100000000000"` // of a user
-	Bandwidth              int `yaml:"bandwidth" default:"0" min:"0" max:"100000000000"`               // bytes a second in all
+	Bandwidth              int `yaml:"bandwidth" default:"1250000000" min:"0" max:"100000000000"`      // bytes a second in all
 	PendingConnections     int `yaml:"pending_connections" default:"1024" min:"1" max:"65536"`         // RFC 6062 section 5.2; beyond: 508
 	TCPClients             int `yaml:"tcp_clients" default:"4096" min:"1" max:"1000000"`               // TCP, TLS and DTLS
 	TCPClientsPerPrefix    int `yaml:"tcp_clients_per_prefix" default:"256" min:"1" max:"1000000"`     // of an IPv4 /24 or IPv6 /56

@@ -2,15 +2,44 @@ package issue
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 )
 
-// boundedListener closes connections beyond maxConnections before anything is spent on them.
+// boundedListener closes connections beyond maxConnections in all and maxFromHost from one address, before anything is
+// spent on them: one host that only connects does not keep the others out.
 type boundedListener struct {
 	net.Listener
-	open    atomic.Int64
 	refused *atomic.Uint64
+
+	mu   sync.Mutex // guards the following
+	open int
+	from map[netip.Addr]int
+}
+
+// enter counts a connection in, unless there are too many.
+func (l *boundedListener) enter(host netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open >= maxConnections || l.from[host] >= maxFromHost {
+		return false
+	}
+	if l.from == nil {
+		l.from = map[netip.Addr]int{}
+	}
+	l.open++
+	l.from[host]++
+	return true
+}
+
+func (l *boundedListener) leave(host netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	if l.from[host]--; l.from[host] == 0 {
+		delete(l.from, host)
+	}
 }
 
 // Accept implements net.Listener.
@@ -20,10 +49,13 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) <= maxConnections {
-			return &boundedConn{Conn: c, open: &l.open}, nil
+		var host netip.Addr
+		if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+			host = a.AddrPort().Addr().Unmap()
 		}
-		l.open.Add(-1)
+		if l.enter(host) {
+			return &boundedConn{Conn: c, listener: l, host: host}, nil
+		}
 		l.refused.Add(1)
 		_ = c.Close() // nothing was sent that could be lost
 	}
@@ -32,12 +64,13 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 // boundedConn gives its place back when it is closed.
 type boundedConn struct {
 	net.Conn
-	open *atomic.Int64
-	once sync.Once
+	listener *boundedListener
+	host     netip.Addr
+	once     sync.Once
 }
 
 // Close implements net.Conn.
 func (c *boundedConn) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
+	c.once.Do(func() { c.listener.leave(c.host) })
 	return c.Conn.Close()
 }

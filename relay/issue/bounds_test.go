@@ -22,24 +22,32 @@ func TestConnectionsAreBounded(t *testing.T) {
 			c.Close()
 		}
 	}()
-	dial := func() net.Conn {
+	dial := func(host int) net.Conn {
 		t.Helper()
-		c, err := net.Dial("tcp", r.Addr().String())
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(host))}}
+		c, err := from.Dial("tcp", r.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		idle = append(idle, c)
 		return c
 	}
-	for range maxConnections {
-		dial()
+	// One host has no more than its share, and then others have theirs until there are no more.
+	host := 10
+	for n := range maxConnections {
+		if n > 0 && n%maxFromHost == 0 {
+			host++
+		}
+		dial(host)
 	}
-	beyond := dial()
-	beyond.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if _, err := beyond.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("the connection beyond the bound: %v", err)
+	for _, host := range []int{10, 100} {
+		beyond := dial(host)
+		beyond.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := beyond.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the connection beyond the bound: %v", err)
+		}
 	}
-	if m := r.metrics(); m["refused_total connections"] != 1 {
+	if m := r.metrics(); m["refused_total connections"] != 2 {
 		t.Errorf("metrics %v", m)
 	}
 	for _, c := range idle {
@@ -56,6 +64,25 @@ func TestConnectionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestOneHostDoesNotShutOthersOut has a host with as many connections as it may have.
+func TestOneHostDoesNotShutOthersOut(t *testing.T) {
+	t.Parallel()
+	r := run(t, &clock{})
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 10)}}
+	for range 2 * maxConnections {
+		c, err := from.Dial("tcp", r.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	response, err := r.frontEnd().Post(r.url("/credentials"), "application/json", strings.NewReader(`{"user":"alice"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
 }
 
 // TestSlowClientsAreCutOff has a client that connects and says nothing.

@@ -33,6 +33,7 @@ const (
 	maxHeaderBytes = 8 << 10
 	maxBodyBytes   = 4 << 10 // a user's name of 255 bytes, each escaped, takes less than 2 KiB
 	maxConnections = 64      // more are closed
+	maxFromHost    = 16      // of one address; more are closed
 	// stopTimeout bounds how long requests under way may take when the server stops.
 	stopTimeout = 5 * time.Second
 )
