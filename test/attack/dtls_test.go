@@ -132,3 +132,54 @@ func TestLargestDatagramsOverDTLS(t *testing.T) {
 		c.must(turn.MethodRefresh, lifetime(0))
 	})
 }
+
+// TestFloodOfHellos: answers to hellos are drawn from the same ration as those to other strangers' requests, whether the
+// hellos come from one port or from many.
+func TestFloodOfHellos(t *testing.T) {
+	t.Parallel()
+	const each = 3000
+	hello := dtlsHello(t)
+	for _, x := range []struct {
+		name    string
+		sockets int
+	}{
+		{"from one port", 1},
+		{"from ten ports", 10},
+		{"from three thousand ports", each},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, settings{})
+			r.whileServing(t, func(t *testing.T) {
+				began, replies, n := time.Now(), make(chan int, each+1), 0
+				for range x.sockets {
+					socket := listenUDP(t, netip.AddrPortFrom(netip.MustParseAddr("127.66.0.1"), 0))
+					for range each / x.sockets {
+						if _, err := socket.WriteToUDPAddrPort(hello, r.secure); err != nil {
+							t.Fatal(err)
+						}
+					}
+					_ = socket.SetReadDeadline(time.Now().Add(7 * time.Second))
+					go func() {
+						got, buf := 0, make([]byte, 1500)
+						for {
+							if _, _, err := socket.ReadFromUDPAddrPort(buf); err != nil {
+								break
+							}
+							got++
+						}
+						replies <- got
+					}()
+				}
+				for range x.sockets {
+					n += <-replies
+				}
+				allowed := int(repliesAtOnce + repliesASecond*(time.Since(began).Seconds()+1))
+				if n == 0 || n > allowed {
+					t.Errorf("%d hellos drew %d answers, allowed are %d", each, n, allowed)
+				}
+				t.Logf("%d hellos drew %d answers", each, n)
+			})
+		})
+	}
+}
