@@ -317,3 +317,45 @@ func TestChannelsToWhoHasGone(t *testing.T) {
 		}
 	}
 }
+
+// TestReadyTriesWhatFailed: when another program has the relay's ports, the relay is not ready, until one can be had.
+func TestReadyTriesWhatFailed(t *testing.T) {
+	const ports = 3
+	var taken []*net.UDPConn
+	first := 0
+	for len(taken) < ports { // as many in a row that nobody has
+		for _, c := range taken {
+			c.Close()
+		}
+		taken, first = nil, 20000+mathrand.IntN(9000)
+		for n := range ports {
+			if c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: first + n}); err == nil {
+				taken = append(taken, c)
+			}
+		}
+	}
+	defer func() {
+		for _, c := range taken {
+			c.Close()
+		}
+	}()
+	r, server := start(t, plain+fmt.Sprintf("  ports: %d-%d\n  port_quarantine: 100ms\n", first, first+ports-1))
+	if err := r.Ready(); err != nil {
+		t.Fatalf("before anything was tried: %v", err)
+	}
+	c := newClient(t, server, "alice", "secret")
+	if _, code := c.request(turn.MethodAllocate, transportUDP); code != 508 {
+		t.Fatalf("an allocation without a port: %d", code)
+	}
+	for range 3 {
+		if r.Ready() == nil {
+			t.Fatalf("ready, though no port can be opened")
+		}
+		time.Sleep(60 * time.Millisecond)
+	}
+	for _, c := range taken {
+		c.Close()
+	}
+	waitFor(t, "a port that can be opened", func() bool { return r.Ready() == nil })
+	c.allocate()
+}
