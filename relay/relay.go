@@ -63,6 +63,7 @@ type Relay struct {
 	failing      atomic.Bool  // the last attempt to open a relay port failed
 	warned       atomic.Int64 // when that was logged last, in Unix nanoseconds
 	panics       atomic.Uint64
+	stopping     atomic.Bool // Run has been told to end
 	stopped      atomic.Bool
 }
 
@@ -131,7 +132,7 @@ func (r *Relay) machineConfig(c Config) (turn.Config, error) {
 	var seed [16]byte
 	m := turn.Config{
 		Realm: c.Relay.Realm, Credentials: credentials, Quota: r.quota, Policy: r.policy,
-		Advertise: r.aliases, DefaultLifetime: c.Relay.Lifetime.Default, MaxLifetime: c.Relay.Lifetime.Max,
+		Draining: r.stopping.Load, Advertise: r.aliases, DefaultLifetime: c.Relay.Lifetime.Default, MaxLifetime: c.Relay.Lifetime.Max,
 		MaxPermissions: limits.Permissions, MaxChannels: limits.Channels, StrictExpiry: c.Relay.StrictExpiry,
 		Mobility: c.Relay.Mobility, LegacyChannels: c.Relay.LegacyChannels, Alternates: c.Relay.AlternateServers, Random: r.random,
 	}
@@ -200,14 +201,15 @@ func newPolicy(c *conf.Relay, held func(a netip.Addr, port uint16, tcp bool) boo
 	if c.ExternalAddress.IsValid() {
 		relayed = append(relayed, c.ExternalAddress)
 	}
-	federation := map[conf.Federation]auth.Federation{
-		conf.FederationClosed: auth.Closed, conf.FederationR2: auth.R2, conf.FederationLegacy: auth.Legacy,
+	federation, err := auth.ParseFederation(string(c.Federation))
+	if err != nil {
+		return nil, err
 	}
 	return auth.NewPolicy(auth.PolicyOptions{
 		Allow: c.Peers.Allow, Deny: c.Peers.Deny,
 		InternalAllow: c.Internal.Peers.Allow, InternalDeny: c.Internal.Peers.Deny,
 		Host: host, Relay: relayed, Ports: [2]uint16{c.Ports.First, c.Ports.Last},
-		Federation: federation[c.Federation], Held: held,
+		Federation: federation, Held: held,
 	})
 }
 
@@ -278,6 +280,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer cancel()
 	defer r.Close()
 	r.announce()
+	// While what is under way ends, nothing new begins: clients are sent elsewhere, or told to try again.
+	defer context.AfterFunc(ctx, func() { r.stopping.Store(true) })()
 	workers, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
@@ -345,7 +349,7 @@ func (r *Relay) closePort(now time.Time, p relayPort) {
 
 // Ready returns why the relay could not make another allocation, or nil.
 func (r *Relay) Ready() error {
-	if r.stopped.Load() {
+	if r.stopping.Load() || r.stopped.Load() {
 		return errors.New("stopped")
 	}
 	if r.quota.Allocations() >= r.cfg.Limits.Allocations {

@@ -285,6 +285,28 @@ func TestReady(t *testing.T) {
 	c.allocate()
 }
 
+// TestStoppingBeginsNothing: between the word to stop and the end, new clients go elsewhere and running ones go on.
+func TestStoppingBeginsNothing(t *testing.T) {
+	r, server := start(t, plain+"  alternate_servers: [\"192.0.2.1:3478\"]\n")
+	c, p := newClient(t, server, "alice", "secret"), newPeer(t, "127.0.0.1:0")
+	c.allocate()
+	c.bind(0x4000, p.addr)
+	r.stopping.Store(true)
+	if r.Ready() == nil {
+		t.Error("ready while it stops")
+	}
+	late := newClient(t, server, "bob", "hidden")
+	m, code := late.request(turn.MethodAllocate, transportUDP)
+	if other, err := m.Addr(turn.AttrAlternateServer); code != 300 || err != nil || other.String() != "192.0.2.1:3478" {
+		t.Errorf("an allocation: %d, %s, %v", code, other, err)
+	}
+	c.must(turn.MethodRefresh)
+	c.sendChannel(0x4000, []byte("still here"))
+	if b, _ := p.receive(); string(b) != "still here" {
+		t.Errorf("%q", b)
+	}
+}
+
 // TestPairOfPorts holds the odd port for the token, and for nobody else.
 func TestPairOfPorts(t *testing.T) {
 	r, server := start(t, plain+"  workers: 4\n")

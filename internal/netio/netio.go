@@ -19,7 +19,6 @@ package netio
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"time"
 
@@ -29,9 +28,6 @@ import (
 // Batch is the largest number of packets that one call of [Receiver.Receive]
 // gets.
 const Batch = 32
-
-// ErrStopped is returned for what needs a running worker after its Run ended.
-var ErrStopped = errors.New("network worker stopped")
 
 // Packet is one datagram.
 //

@@ -19,7 +19,6 @@ const (
 	CodeConnectionExists     = 446 // RFC 6062 section 6.3
 	CodeConnectionFailed     = 447 // RFC 6062 section 6.3
 	CodeAllocationQuota      = 486 // RFC 8656 section 19
-	CodeServerError          = 500 // RFC 8489 section 14.8
 	CodeInsufficientCapacity = 508 // RFC 8656 section 19
 )
 

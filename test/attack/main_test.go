@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"causeway/test/rig"
@@ -21,7 +20,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	flag.Parse()
-	waitTogether()
+	rig.WaitTogether()
 	dir, err := os.MkdirTemp("", "causeway-attack-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "attack:", err)
@@ -37,15 +36,4 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
-}
-
-// waitTogether lets all tests run side by side unless -parallel was given: each has a relay of its own, and slow clients
-// spend their time waiting.
-func waitTogether() {
-	const sideBySide = 16
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		_ = flag.Set("test.parallel", strconv.Itoa(sideBySide))
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"causeway/test/rig"
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	flag.Parse()
-	waitTogether()
+	rig.WaitTogether()
 	dir, err := os.MkdirTemp("", "causeway-turn-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "turn:", err)
@@ -52,15 +51,4 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
-}
-
-// waitTogether lets more tests run side by side than there are cores, unless -parallel was given: the clients spend
-// nearly all of their time waiting, uclient for up to sixteen seconds a run.
-func waitTogether() {
-	const sideBySide = 16
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		_ = flag.Set("test.parallel", strconv.Itoa(sideBySide))
-	}
 }
