@@ -10,7 +10,7 @@ import (
 
 // answer connects the legs when the callee answers.
 func (c *Call) answer(ev sip.Event) {
-	c.b.Ack()
+	c.b.Ack(nil)
 	err := errNoAnswer
 	if ev.SDP != nil {
 		err = c.takeAnswer(ev.SDP)

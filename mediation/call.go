@@ -302,7 +302,7 @@ func (c *Call) fromCallee(ev sip.Event) {
 func (c *Call) afterCancel(ev sip.Event) {
 	switch ev.Kind {
 	case sip.Answered:
-		c.b.Ack()
+		c.b.Ack(nil)
 		c.b.Bye("")
 		c.enter(over)
 	case sip.Failed, sip.Ended:

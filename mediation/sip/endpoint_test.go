@@ -146,7 +146,7 @@ func TestCallAndCallerHangsUp(t *testing.T) { // RFC 3261 13, 15
 		if ev := a.want(t, Answered); !strings.Contains(string(ev.SDP), "answer") {
 			t.Errorf("answer %q", ev.SDP)
 		}
-		caller.Ack()
+		caller.Ack(nil)
 		b.want(t, Confirmed)
 		caller.Bye(`Q.850;cause=16`)
 		if ev := b.want(t, Ended); ev.Reason != "Q.850;cause=16" {
@@ -161,7 +161,7 @@ func TestCalleeHangsUp(t *testing.T) {
 		caller, callee := a.call(t, b)
 		_ = callee.Accept([]byte("v=0\r\n"))
 		a.want(t, Answered)
-		caller.Ack()
+		caller.Ack(nil)
 		b.want(t, Confirmed)
 		callee.Bye("")
 		a.want(t, Ended)
@@ -175,7 +175,7 @@ func TestByeWaitsForTheAck(t *testing.T) { // RFC 3261 15: the callee's BYE
 		a.want(t, Answered)
 		callee.Bye("")
 		a.quiet(t)
-		caller.Ack()
+		caller.Ack(nil)
 		a.want(t, Ended)
 	})
 }
@@ -450,7 +450,7 @@ func TestByeRightBehindTheAnswer(t *testing.T) {
 		}
 		a.want(t, Answered)
 		a.want(t, Ended)
-		s.Ack() // the dialog is over: nothing goes out
+		s.Ack(nil) // the dialog is over: nothing goes out
 		if res := readSome(t, conn); !strings.HasPrefix(res, "SIP/2.0 200") {
 			t.Fatalf("BYE answered %.40s", res)
 		}

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +27,29 @@ const (
 	Confirmed
 	// Unconfirmed: no ACK within 64*T1 (RFC 3261 13.3.1.4).
 	Unconfirmed
-	// Ended: the peer sent BYE; 200 has been sent.
+	// Ended: the peer sent BYE; 200 has been sent. Or the dialog is lost: Failure
+	// says how (a request in it met 481 or 408, RFC 5057; the session expired,
+	// RFC 4028 10).
 	Ended
+	// Offered: the peer wants to change the session, by re-INVITE or UPDATE; SDP
+	// is its offer, or nil when it asks for ours. The owner says AnswerOffer or
+	// RefuseOffer, once, soon.
+	Offered
+	// OfferAnswered: the answer to an offer of ours: to Reoffer, to AnswerOffer
+	// when the peer asked for an offer, or to one made in a reliable provisional
+	// response.
+	OfferAnswered
+	// OfferRefused: Reoffer failed; the session stays as it was (RFC 3261 14.1).
+	OfferRefused
+	// OfferAgain: Reoffer met a request of the peer that crossed it (491) and the
+	// wait is over: the owner may say Reoffer again, with what is wanted now.
+	OfferAgain
+	// Info: the peer sent INFO; it has been answered.
+	Info
 )
 
-var eventNames = [...]string{"progress", "answered", "failed", "cancelled", "confirmed", "unconfirmed", "ended"}
+var eventNames = [...]string{"progress", "answered", "failed", "cancelled", "confirmed", "unconfirmed", "ended",
+	"offered", "offer_answered", "offer_refused", "offer_again", "info"}
 
 func (k EventKind) String() string { return eventNames[k] }
 
@@ -43,6 +62,11 @@ type Event struct {
 	SDP     []byte // body, when it is application/sdp; owned by the receiver
 	Reason  string // Reason header, with Failed, Cancelled and Ended
 	Failure *Failure
+
+	Fork    string   // the peer's tag, with Progress and Answered: which of several early dialogs
+	Carried []Header // headers of the message that may be shown to the other side, see Carry
+	Type    string   // media type of Body, with Info
+	Body    []byte   // with Info; owned by the receiver
 }
 
 // State is where a session stands.
@@ -136,10 +160,28 @@ func (s *Session) post(ev Event) bool {
 	return owner == nil || owner(ev)
 }
 
+// ErrPending: an offer is under way in one direction or the other.
+var ErrPending = errors.New("an offer is under way")
+
+// Reoffer changes the session: an offer by UPDATE or re-INVITE. OfferAnswered,
+// OfferRefused or OfferAgain follows, or Ended. It fails with ErrPending while
+// an offer is under way, and with ErrSessionOver.
+func (s *Session) Reoffer(sdp []byte) error { return ErrPending }
+
+// AnswerOffer answers Offered: with the answer, or with our offer when the peer
+// asked for one.
+func (s *Session) AnswerOffer(sdp []byte) error { return ErrSessionOver }
+
+// RefuseOffer refuses Offered; the session stays as it was (RFC 3261 14.2).
+func (s *Session) RefuseOffer(f *Failure) {}
+
+// Info sends INFO in the dialog.
+func (s *Session) Info(contentType string, body []byte) {}
+
 // Bye ends an answered session. reason is a Reason header value, or "". The
 // owner is done with the session when Bye returns: what is still to be said
 // on the wire is said without it.
-func (s *Session) Bye(reason string) {
+func (s *Session) Bye(reason string, extra ...Header) {
 	s.mu.Lock()
 	if s.state == Early || s.state == Terminated || s.byeSent {
 		s.mu.Unlock()

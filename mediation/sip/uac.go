@@ -188,7 +188,7 @@ func (s *Session) answered(res *sip.Response) {
 	s.state = Accepted
 	s.mu.Unlock()
 	if !s.tell(Event{Kind: Answered, Session: s, Code: res.StatusCode, Phrase: phraseIn(res), SDP: sdpBody(res)}) {
-		s.Ack() // nobody is left to do it
+		s.Ack(nil) // nobody is left to do it
 		s.Bye("")
 	}
 }
@@ -262,7 +262,7 @@ func (s *Session) notSent(err error) {
 }
 
 // Ack acknowledges the 2xx.
-func (s *Session) Ack() {
+func (s *Session) Ack(sdp []byte) {
 	s.mu.Lock()
 	if s.state != Accepted {
 		s.mu.Unlock()
@@ -278,7 +278,7 @@ func (s *Session) Ack() {
 // Cancel gives the INVITE up: CANCEL goes out as soon as a provisional
 // response has been received (RFC 3261 9.1). Failed follows, or Answered when
 // the 2xx was faster: the owner then acknowledges it and says Bye.
-func (s *Session) Cancel(reason string) {
+func (s *Session) Cancel(reason string, extra ...Header) {
 	s.mu.Lock()
 	if s.state != Early || s.wantCancel {
 		s.mu.Unlock()

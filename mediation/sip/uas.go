@@ -91,7 +91,7 @@ func (s *Session) cancelled487(reason string) bool {
 }
 
 // Provisional sends a 101-199 response, with a body when sdp is not nil.
-func (s *Session) Provisional(code int, phrase string, sdp []byte) {
+func (s *Session) Provisional(code int, phrase string, sdp []byte, extra ...Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != Early {
@@ -107,7 +107,7 @@ func (s *Session) Provisional(code int, phrase string, sdp []byte) {
 // Accept answers the call with 200 and sdp, and sends the 200 again until its
 // ACK comes, at T1 doubling to T2 on every transport (RFC 3261 13.3.1.4). It
 // fails with ErrSessionOver when the caller is gone, by CANCEL or otherwise.
-func (s *Session) Accept(sdp []byte) error {
+func (s *Session) Accept(sdp []byte, extra ...Header) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != Early {
