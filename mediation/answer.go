@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"causeway/mediation/media"
+	"causeway/mediation/sdp"
 	"causeway/mediation/sip"
 )
 
@@ -44,7 +45,7 @@ var errNoAnswer = errors.New("200 without a session description")
 // takeAnswer sets both legs of the bridge from the callee's answer and makes
 // the answer to the caller.
 func (c *Call) takeAnswer(body []byte) error {
-	d, err := sip.ParseSDP(body)
+	d, err := sdp.Parse(body)
 	if err != nil {
 		return err
 	}
@@ -77,12 +78,12 @@ func (c *Call) takeAnswer(body []byte) error {
 	}
 	c.bAnswer, c.bFormats, c.bSec = d, formats, sec
 	if c.aAnswer == nil {
-		local := sip.LocalMedia{
+		local := sdp.Local{
 			SessionID: newSessionID(), Version: 1, RTP: c.bridge.Local(c.caller),
 			Formats: c.aFormats, Direction: d.Audio.Direction, Ptime: defaultPtime,
 		}
 		if c.aSec.on {
-			local.Crypto = []sip.Crypto{c.aSec.local}
+			local.Crypto = []sdp.Crypto{c.aSec.local}
 		}
 		c.aAnswer = local.Answer(c.offer)
 	}
@@ -90,7 +91,7 @@ func (c *Call) takeAnswer(body []byte) error {
 }
 
 // setCaller sets the caller's leg of the bridge.
-func (c *Call) setCaller(formats []sip.Format) error {
+func (c *Call) setCaller(formats []sdp.Format) error {
 	return c.bridge.Set(c.caller, media.Leg{
 		Remote: c.offer.Audio.Remote, RemoteRTCP: c.offer.Audio.RTCP,
 		Receive: payloads(formats), Send: payloads(formats), SRTP: c.aSec.srtp(),

@@ -11,6 +11,7 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/mediation/media"
+	"causeway/mediation/sdp"
 	"causeway/mediation/sip"
 	"causeway/qos/qoe"
 )
@@ -52,15 +53,15 @@ type Call struct {
 	phase  atomic.Uint32
 
 	bridge *media.Bridge
-	offer  *sip.Description // the caller's
+	offer  *sdp.Description // the caller's
 	aSec   security
-	bOffer sip.LocalMedia // what we offered the callee
+	bOffer sdp.Local // what we offered the callee
 	// aAnswer is the answer given to the caller; once given, it stays (RFC
 	// 3261 13.2.1), and a later answer of the callee is converted into it.
 	aAnswer  []byte
-	aFormats []sip.Format
-	bAnswer  *sip.Description
-	bFormats []sip.Format
+	aFormats []sdp.Format
+	bAnswer  *sdp.Description
+	bFormats []sdp.Format
 	bSec     security
 
 	record   qoe.Record
@@ -178,7 +179,7 @@ func (c *Call) setUp() error {
 		return err
 	}
 	proto, crypto := offerCrypto(c.srv.policy(c.callee))
-	c.bOffer = sip.LocalMedia{
+	c.bOffer = sdp.Local{
 		SessionID: newSessionID(), Version: 1, RTP: c.bridge.Local(c.callee), Proto: proto,
 		Formats: formats, Crypto: crypto, Direction: offer.Audio.Direction, Ptime: defaultPtime,
 	}
@@ -193,12 +194,12 @@ func (c *Call) setUp() error {
 	return nil
 }
 
-func (c *Call) readOffer() (*sip.Description, error) {
+func (c *Call) readOffer() (*sdp.Description, error) {
 	body := c.a.SDP()
 	if len(body) == 0 {
 		return nil, conflictf("an INVITE without an offer is not served")
 	}
-	offer, err := sip.ParseSDP(body)
+	offer, err := sdp.Parse(body)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +216,7 @@ func (c *Call) refuse(err error) {
 	switch {
 	case errors.As(err, &why):
 		f = why.failure()
-	case errors.Is(err, sip.ErrSDP):
+	case errors.Is(err, sdp.ErrInvalid):
 		f = &sip.Failure{Code: 400, Local: true, Warning: err.Error()}
 	case errors.Is(err, media.ErrRemote), errors.Is(err, media.ErrPayload), errors.Is(err, media.ErrKey):
 		f = &sip.Failure{Code: 488, Local: true, Warning: err.Error()}

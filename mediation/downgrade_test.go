@@ -5,7 +5,7 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/mediation/media"
-	"causeway/mediation/sip"
+	"causeway/mediation/sdp"
 )
 
 // TestNoDowngradeAfterEarlyMedia: SRTP that a 183 agreed is not given up by a
@@ -21,11 +21,11 @@ func TestNoDowngradeAfterEarlyMedia(t *testing.T) {
 	}
 	defer c.bridge.Close()
 	const plain = "v=0\r\no=- 1 1 IN IP4 127.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.3\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
-	if c.offer, err = sip.ParseSDP([]byte(plain)); err != nil {
+	if c.offer, err = sdp.Parse([]byte(plain)); err != nil {
 		t.Fatal(err)
 	}
-	c.bOffer = sip.LocalMedia{Proto: proto, Crypto: lines, Formats: []sip.Format{{Name: "PCMU", Clock: 8000}}}
-	answer := sip.Crypto{Tag: 1, Suite: lines[0].Suite, Key: newKey(media.AES128_CM_80)}
+	c.bOffer = sdp.Local{Proto: proto, Crypto: lines, Formats: []sdp.Format{{Name: "PCMU", Clock: 8000}}}
+	answer := sdp.Crypto{Tag: 1, Suite: lines[0].Suite, Key: newKey(media.AES128_CM_80)}
 	if err := c.takeAnswer([]byte(plain + "a=crypto:" + answer.String() + "\r\n")); err != nil || !c.bSec.on {
 		t.Fatalf("early answer with SRTP: %v, on %t", err, c.bSec.on)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/mediation/media"
+	"causeway/mediation/sdp"
 	"causeway/mediation/sip"
 )
 
@@ -35,7 +36,7 @@ const (
 	defaultEvents    = "0-15"
 )
 
-func encodingOf(f sip.Format) (encoding, bool) {
+func encodingOf(f sdp.Format) (encoding, bool) {
 	for _, e := range encodings {
 		if f.Is(e.name, e.clock) {
 			return e, true
@@ -60,7 +61,7 @@ func conflictf(format string, args ...any) error {
 
 // security is how one leg protects its media.
 type security struct {
-	local, remote sip.Crypto
+	local, remote sdp.Crypto
 	profile       media.Profile
 	on            bool
 }
@@ -91,7 +92,7 @@ func newKey(p media.Profile) []byte {
 // accept decides by policy how the answer to an audio offer is protected:
 // RTP/SAVP needs a suite of ours; RTP/AVP with a=crypto is taken up where the
 // policy is optional (RFC 8643); a conflict is refused, never downgraded.
-func accept(policy conf.SRTPPolicy, offer *sip.Audio) (security, error) {
+func accept(policy conf.SRTPPolicy, offer *sdp.Audio) (security, error) {
 	switch {
 	case offer.Secure && policy == "rejected":
 		return security{}, conflictf("%s offered, this side is plain RTP (srtp: rejected)", offer.Proto)
@@ -102,7 +103,7 @@ func accept(policy conf.SRTPPolicy, offer *sip.Audio) (security, error) {
 	}
 	for _, c := range offer.Crypto {
 		if p, ok := media.ParseProfile(c.Suite); ok && len(c.Key) == p.KeyLen() {
-			local := sip.Crypto{Tag: c.Tag, Suite: c.Suite, Key: newKey(p)}
+			local := sdp.Crypto{Tag: c.Tag, Suite: c.Suite, Key: newKey(p)}
 			return security{local: local, remote: c, profile: p, on: true}, nil
 		}
 	}
@@ -124,12 +125,12 @@ func suiteNames() string {
 }
 
 // offerCrypto is what an offer of ours carries by policy.
-func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sip.Crypto) {
+func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sdp.Crypto) {
 	if policy == "rejected" {
 		return "RTP/AVP", nil
 	}
 	for i, p := range profiles {
-		lines = append(lines, sip.Crypto{Tag: i + 1, Suite: p.String(), Key: newKey(p)})
+		lines = append(lines, sdp.Crypto{Tag: i + 1, Suite: p.String(), Key: newKey(p)})
 	}
 	if policy == "required" {
 		return "RTP/SAVP", lines
@@ -138,10 +139,10 @@ func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sip.Crypto) {
 }
 
 // acceptAnswer checks the answer's protection against what we offered.
-func acceptAnswer(policy conf.SRTPPolicy, offered []sip.Crypto, answer *sip.Audio) (security, error) {
+func acceptAnswer(policy conf.SRTPPolicy, offered []sdp.Crypto, answer *sdp.Audio) (security, error) {
 	if len(answer.Crypto) == 1 {
 		c := answer.Crypto[0]
-		i := slices.IndexFunc(offered, func(o sip.Crypto) bool { return o.Tag == c.Tag && o.Suite == c.Suite })
+		i := slices.IndexFunc(offered, func(o sdp.Crypto) bool { return o.Tag == c.Tag && o.Suite == c.Suite })
 		if i >= 0 {
 			if p, ok := media.ParseProfile(c.Suite); ok && len(c.Key) == p.KeyLen() {
 				return security{local: offered[i], remote: c, profile: p, on: true}, nil
@@ -158,14 +159,14 @@ func acceptAnswer(policy conf.SRTPPolicy, offered []sip.Crypto, answer *sip.Audi
 // outgoingFormats is the offer toward the callee: the caller's audio first,
 // in its order, then what we can convert into; events and comfort noise only
 // when the caller has them, since nobody could hear them otherwise.
-func outgoingFormats(caller *sip.Audio) ([]sip.Format, error) {
-	var out []sip.Format
+func outgoingFormats(caller *sdp.Audio) ([]sdp.Format, error) {
+	var out []sdp.Format
 	has := func(k media.Kind) bool {
-		return slices.ContainsFunc(out, func(f sip.Format) bool { e, _ := encodingOf(f); return e.kind == k })
+		return slices.ContainsFunc(out, func(f sdp.Format) bool { e, _ := encodingOf(f); return e.kind == k })
 	}
 	for _, f := range caller.Formats {
 		if e, ok := encodingOf(f); ok && e.audio && !has(e.kind) {
-			out = append(out, sip.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
+			out = append(out, sdp.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
 		}
 	}
 	if len(out) == 0 {
@@ -178,19 +179,19 @@ func outgoingFormats(caller *sip.Audio) ([]sip.Format, error) {
 	for _, e := range encodings {
 		switch f, offered := caller.Find(e.name, e.clock); {
 		case e.audio && !has(e.kind):
-			out = append(out, sip.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
+			out = append(out, sdp.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
 		case !e.audio && offered && e.fixed != 0xff:
-			out = append(out, sip.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
+			out = append(out, sdp.Format{Type: e.fixed, Name: e.name, Clock: e.clock})
 		case !e.audio && offered:
-			out = append(out, sip.Format{Type: eventType(f.Type), Name: e.name, Clock: e.clock, Fmtp: events(f.Fmtp)})
+			out = append(out, sdp.Format{Type: eventType(f.Type), Name: e.name, Clock: e.clock, Fmtp: events(f.Fmtp)})
 		}
 	}
 	return out, nil
 }
 
 // usable are the formats of an offer that this bridge carries.
-func usable(a *sip.Audio) []sip.Format {
-	return slices.DeleteFunc(slices.Clone(a.Formats), func(f sip.Format) bool { _, ok := encodingOf(f); return !ok })
+func usable(a *sdp.Audio) []sdp.Format {
+	return slices.DeleteFunc(slices.Clone(a.Formats), func(f sdp.Format) bool { _, ok := encodingOf(f); return !ok })
 }
 
 // eventType keeps the caller's number where it is a dynamic one, so that
@@ -213,12 +214,12 @@ func events(fmtp string) string {
 var errNoAudio = errors.New("no audio stream with a port")
 
 // answered is what the callee's answer leaves: its formats that we offered.
-func answeredFormats(offered []sip.Format, answer *sip.Audio) ([]sip.Format, error) {
-	var out []sip.Format
+func answeredFormats(offered []sdp.Format, answer *sdp.Audio) ([]sdp.Format, error) {
+	var out []sdp.Format
 	audio := false
 	for _, f := range answer.Formats {
 		e, ok := encodingOf(f)
-		if !ok || !slices.ContainsFunc(offered, func(o sip.Format) bool { return o.Is(e.name, e.clock) }) {
+		if !ok || !slices.ContainsFunc(offered, func(o sdp.Format) bool { return o.Is(e.name, e.clock) }) {
 			continue
 		}
 		audio = audio || e.audio
@@ -233,8 +234,8 @@ func answeredFormats(offered []sip.Format, answer *sip.Audio) ([]sip.Format, err
 // callerFormats is the answer to the caller: one audio codec, the callee's
 // where the caller offered it (pass-through), else the caller's first that we
 // convert; events and comfort noise where both legs have them.
-func callerFormats(caller *sip.Audio, callee []sip.Format) []sip.Format {
-	var out []sip.Format
+func callerFormats(caller *sdp.Audio, callee []sdp.Format) []sdp.Format {
+	var out []sdp.Format
 	for _, f := range callee {
 		if e, ok := encodingOf(f); ok && e.audio {
 			if mine, ok := caller.Find(e.name, e.clock); ok {
@@ -252,7 +253,7 @@ func callerFormats(caller *sip.Audio, callee []sip.Format) []sip.Format {
 		}
 	}
 	for _, e := range encodings {
-		both := slices.ContainsFunc(callee, func(f sip.Format) bool { return f.Is(e.name, e.clock) })
+		both := slices.ContainsFunc(callee, func(f sdp.Format) bool { return f.Is(e.name, e.clock) })
 		if f, ok := caller.Find(e.name, e.clock); ok && both && !e.audio {
 			if e.kind == media.Event {
 				f.Fmtp = events(f.Fmtp)
@@ -266,7 +267,7 @@ func callerFormats(caller *sip.Audio, callee []sip.Format) []sip.Format {
 }
 
 // payloads turns formats into what the media plane maps.
-func payloads(formats []sip.Format) []media.Payload {
+func payloads(formats []sdp.Format) []media.Payload {
 	var out []media.Payload
 	for _, f := range formats {
 		if e, ok := encodingOf(f); ok {
@@ -277,7 +278,7 @@ func payloads(formats []sip.Format) []media.Payload {
 }
 
 // audioName is the name of the first audio codec among formats.
-func audioName(formats []sip.Format) string {
+func audioName(formats []sdp.Format) string {
 	for _, f := range formats {
 		if e, ok := encodingOf(f); ok && e.audio {
 			return e.name

@@ -7,16 +7,17 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/mediation/media"
+	"causeway/mediation/sdp"
 	"causeway/mediation/sip"
 )
 
-func audioOf(t *testing.T, mline string, attrs ...string) *sip.Audio {
+func audioOf(t *testing.T, mline string, attrs ...string) *sdp.Audio {
 	t.Helper()
 	body := "v=0\r\no=- 1 1 IN IP4 127.0.0.9\r\ns=-\r\nc=IN IP4 127.0.0.9\r\nt=0 0\r\nm=audio 4000 " + mline + "\r\n"
 	for _, a := range attrs {
 		body += "a=" + a + "\r\n"
 	}
-	d, err := sip.ParseSDP([]byte(body))
+	d, err := sdp.Parse([]byte(body))
 	if err != nil || d.Audio == nil {
 		t.Fatalf("%v %v", d, err)
 	}
@@ -79,7 +80,7 @@ func TestAnswerToOurCrypto(t *testing.T) {
 	if sec, err := acceptAnswer("required", lines, good); err != nil || sec.profile != media.AES128_GCM {
 		t.Errorf("%v %v", sec, err)
 	}
-	for name, answer := range map[string]*sip.Audio{
+	for name, answer := range map[string]*sdp.Audio{
 		"tag that was not offered":    audioOf(t, "RTP/SAVP 0", "crypto:9"+key[1:]),
 		"suite of another tag":        audioOf(t, "RTP/SAVP 0", cm80[:7]+"2"+cm80[8:]),
 		"no crypto":                   audioOf(t, "RTP/SAVP 0"),
@@ -98,7 +99,7 @@ func TestAnswerToOurCrypto(t *testing.T) {
 	}
 }
 
-func names(formats []sip.Format) string {
+func names(formats []sdp.Format) string {
 	out := make([]string, len(formats))
 	for i, f := range formats {
 		out[i] = f.String()
@@ -112,9 +113,9 @@ func TestFormats(t *testing.T) {
 	event := []string{"rtpmap:97 telephone-event/8000", "fmtp:97 0-16"}
 	for _, tt := range []struct {
 		name    string
-		caller  *sip.Audio
+		caller  *sdp.Audio
 		offered string
-		callee  *sip.Audio
+		callee  *sdp.Audio
 		answer  string
 	}{
 		{
@@ -168,7 +169,7 @@ func TestNothingUsable(t *testing.T) {
 	if !errors.As(err, &c) || !strings.Contains(c.why, "x-msrta/16000, x-msrta/8000") {
 		t.Errorf("%v", err)
 	}
-	if _, err := answeredFormats([]sip.Format{{Type: 0, Name: "PCMU", Clock: 8000}}, audioOf(t, "RTP/AVP 9")); err == nil {
+	if _, err := answeredFormats([]sdp.Format{{Type: 0, Name: "PCMU", Clock: 8000}}, audioOf(t, "RTP/AVP 9")); err == nil {
 		t.Error("an answer with a codec that was not offered")
 	}
 }

@@ -41,6 +41,7 @@ var rooms = map[string]room{
 
 	"mediation":        {may: []string{"./mediation/...", "./codec/...", "./qos/...", "./internal/...", prometheus, uuid}},
 	"mediation/sip":    {may: []string{"./mediation/number", "github.com/emiago/sipgo", "github.com/pion/sdp/v3"}, sockets: true},
+	"mediation/sdp":    {pure: true},
 	"mediation/number": {may: []string{"github.com/dlclark/regexp2"}, pure: true},
 	"mediation/media": {may: []string{
 		"./codec/...", "./qos", "./qos/qoe", "./internal/netio", "./internal/pkt", "./internal/wheel",

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -370,11 +369,3 @@ const lateDial = 50 * time.Millisecond
 
 // newTag is 96 random bits, more than the 32 that RFC 3261 19.3 asks for.
 func newTag() string { return sip.GenerateTagN(16) }
-
-func atoi(s string) int {
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return -1
-	}
-	return n
-}

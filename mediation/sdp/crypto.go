@@ -1,4 +1,4 @@
-package sip
+package sdp
 
 import (
 	"encoding/base64"

@@ -1,4 +1,4 @@
-package sip
+package sdp
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// LocalMedia is our half of a session description.
-type LocalMedia struct {
+// Local is our half of a session description.
+type Local struct {
 	SessionID uint64         // of the o= line; stays through the session
 	Version   uint64         // of the o= line; grows with each change (RFC 3264 8)
 	RTP       netip.AddrPort // RTCP is the next port
@@ -20,7 +20,7 @@ type LocalMedia struct {
 }
 
 // Offer is a session description with our audio line alone.
-func (l LocalMedia) Offer() []byte {
+func (l Local) Offer() []byte {
 	var b strings.Builder
 	l.session(&b)
 	l.audio(&b, l.Proto)
@@ -29,7 +29,7 @@ func (l LocalMedia) Offer() []byte {
 
 // Answer is the session description that answers offer: our audio where its
 // audio is, port 0 everywhere else, in the offer's order (RFC 3264 6).
-func (l LocalMedia) Answer(offer *Description) []byte {
+func (l Local) Answer(offer *Description) []byte {
 	var b strings.Builder
 	l.session(&b)
 	for i, line := range offer.lines {
@@ -42,7 +42,7 @@ func (l LocalMedia) Answer(offer *Description) []byte {
 	return []byte(b.String())
 }
 
-func (l LocalMedia) session(b *strings.Builder) {
+func (l Local) session(b *strings.Builder) {
 	family := "IP4"
 	if l.RTP.Addr().Is6() {
 		family = "IP6"
@@ -51,7 +51,7 @@ func (l LocalMedia) session(b *strings.Builder) {
 		l.SessionID, l.Version, family, l.RTP.Addr(), family, l.RTP.Addr())
 }
 
-func (l LocalMedia) audio(b *strings.Builder, proto string) {
+func (l Local) audio(b *strings.Builder, proto string) {
 	types := make([]string, len(l.Formats))
 	for i, f := range l.Formats {
 		types[i] = strconv.Itoa(int(f.Type))

@@ -1,4 +1,7 @@
-package sip
+// Package sdp reads and writes session descriptions as far as one audio stream
+// of RTP or SRTP needs (RFC 8866, RFC 3264, RFC 4568). It does no I/O and keeps
+// no state; bounds on what it reads are constants here.
+package sdp
 
 import (
 	"cmp"
@@ -52,8 +55,8 @@ type mediaLine struct {
 	formats      []string
 }
 
-// ErrSDP is in the chain of every error about a session description.
-var ErrSDP = errors.New("session description")
+// ErrInvalid is in the chain of every error about a session description.
+var ErrInvalid = errors.New("session description")
 
 // Bounds on what a session description may hold; more is refused before any
 // of it is looked at.
@@ -72,22 +75,22 @@ var staticFormats = map[uint8]Format{
 	17: {17, "DVI4", 22050, ""}, 18: {18, "G729", 8000, ""},
 }
 
-// ParseSDP reads an offer or answer. The first audio line with a port is
+// Parse reads an offer or answer. The first audio line with a port is
 // kept; every other line is remembered only to be refused.
-func ParseSDP(body []byte) (*Description, error) {
-	sections, err := splitSDP(body)
+func Parse(body []byte) (*Description, error) {
+	sections, err := split(body)
 	if err != nil {
 		return nil, err
 	}
 	session, media := &sections[0], sections[1:]
 	if len(media) > maxMediaLines {
-		return nil, fmt.Errorf("%w: more than %d m= lines", ErrSDP, maxMediaLines)
+		return nil, fmt.Errorf("%w: more than %d m= lines", ErrInvalid, maxMediaLines)
 	}
 	d := &Description{index: -1}
 	for i := range media {
 		m := &media[i]
 		if len(m.formats) > maxFormats {
-			return nil, fmt.Errorf("%w: more than %d formats in m=%s", ErrSDP, maxFormats, m.media)
+			return nil, fmt.Errorf("%w: more than %d formats in m=%s", ErrInvalid, maxFormats, m.media)
 		}
 		d.lines = append(d.lines, mediaLine{m.media, m.proto, m.formats})
 		if d.Audio != nil || m.media != "audio" || m.port == 0 || !rtpProfile(m.proto) {
@@ -159,14 +162,14 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 func connection(value string) (netip.Addr, error) {
 	fields := strings.Fields(value)
 	if len(fields) != 3 || fields[0] != "IN" {
-		return netip.Addr{}, fmt.Errorf("%w: no usable c= line for audio", ErrSDP)
+		return netip.Addr{}, fmt.Errorf("%w: no usable c= line for audio", ErrInvalid)
 	}
 	addr, err := netip.ParseAddr(fields[2])
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%w: c= line has no unicast IP address: %q", ErrSDP, fields[2])
+		return netip.Addr{}, fmt.Errorf("%w: c= line has no unicast IP address: %q", ErrInvalid, fields[2])
 	}
 	if addr = addr.Unmap(); addr.IsMulticast() || addr == broadcast || addr.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%w: c= line names %s, which is no unicast address", ErrSDP, addr)
+		return netip.Addr{}, fmt.Errorf("%w: c= line names %s, which is no unicast address", ErrInvalid, addr)
 	}
 	return addr, nil
 }
@@ -229,4 +232,13 @@ func (a *Audio) Names() string {
 		names = append(names, f.String())
 	}
 	return strings.Join(names, ", ")
+}
+
+// atoi is the number in s, or -1 when there is none.
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return -1
+	}
+	return n
 }

@@ -1,4 +1,4 @@
-package sip
+package sdp
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ const offerText = "v=0\r\no=alice 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.
 	"m=video 40002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
 
 func TestParseOffer(t *testing.T) {
-	d, err := ParseSDP([]byte(offerText))
+	d, err := Parse([]byte(offerText))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +40,8 @@ func TestParseOffer(t *testing.T) {
 }
 
 func TestAnswerMirrorsTheOffer(t *testing.T) { // RFC 3264 6
-	d, _ := ParseSDP([]byte(strings.Replace(offerText, "m=audio", "m=image 0 udptl t38\r\nm=audio", 1)))
-	answer := LocalMedia{
+	d, _ := Parse([]byte(strings.Replace(offerText, "m=audio", "m=image 0 udptl t38\r\nm=audio", 1)))
+	answer := Local{
 		SessionID: 5, Version: 1, RTP: netip.MustParseAddrPort("127.0.0.1:60000"),
 		Formats:   []Format{{Type: 8, Name: "PCMA", Clock: 8000}, {Type: 101, Name: "telephone-event", Clock: 8000, Fmtp: "0-15"}},
 		Crypto:    []Crypto{{Tag: 1, Suite: "AES_CM_128_HMAC_SHA1_80", Key: bytes.Repeat([]byte{7}, 30)}},
@@ -56,7 +56,7 @@ func TestAnswerMirrorsTheOffer(t *testing.T) { // RFC 3264 6
 			t.Errorf("answer lacks %q:\n%s", want, text)
 		}
 	}
-	back, err := ParseSDP(answer)
+	back, err := Parse(answer)
 	if err != nil || back.Audio == nil || back.Audio.Direction != "recvonly" || len(back.Audio.Crypto) != 1 {
 		t.Errorf("our answer does not parse as meant: %v %+v", err, back)
 	}
@@ -65,7 +65,7 @@ func TestAnswerMirrorsTheOffer(t *testing.T) { // RFC 3264 6
 	}
 }
 
-func TestSDPHorrors(t *testing.T) {
+func TestHorrors(t *testing.T) {
 	head := "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\n"
 	for name, tt := range map[string]struct {
 		body  string
@@ -86,13 +86,13 @@ func TestSDPHorrors(t *testing.T) {
 		"IPv6":                {head + "c=IN IP6 2001:db8::1\r\nm=audio 4000 RTP/AVP 0\r\n", false, true},
 		"second audio counts": {head + "c=IN IP4 1.2.3.4\r\nm=audio 0 RTP/AVP 0\r\nm=audio 4000 RTP/AVP 0\r\n", false, true},
 	} {
-		d, err := ParseSDP([]byte(tt.body))
+		d, err := Parse([]byte(tt.body))
 		if (err != nil) != tt.fails {
 			t.Errorf("%s: error %v", name, err)
 			continue
 		}
-		if err != nil && !errors.Is(err, ErrSDP) {
-			t.Errorf("%s: %v is no ErrSDP", name, err)
+		if err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v is no ErrInvalid", name, err)
 		}
 		if err == nil && (d.Audio != nil) != tt.audio {
 			t.Errorf("%s: audio %v", name, d.Audio)
@@ -101,7 +101,7 @@ func TestSDPHorrors(t *testing.T) {
 }
 
 func TestHoldOfOldHasNoRemote(t *testing.T) { // RFC 3264 8.4
-	d, err := ParseSDP([]byte("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:5000\r\n"))
+	d, err := Parse([]byte("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:5000\r\n"))
 	if err != nil || d.Audio.Remote.IsValid() || d.Audio.RTCP.IsValid() {
 		t.Fatalf("%v %+v", err, d)
 	}
@@ -112,7 +112,7 @@ func TestRTCPAttribute(t *testing.T) { // RFC 3605 2.1
 		"5000": "1.2.3.4:5000", "5000 IN IP4 1.2.3.5": "1.2.3.5:5000",
 		"0": "1.2.3.4:4001", "99999": "1.2.3.4:4001", "5000 IN IP4 224.0.0.1": "1.2.3.4:4001", "x": "1.2.3.4:4001",
 	} {
-		d, err := ParseSDP([]byte("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:" + attr + "\r\n"))
+		d, err := Parse([]byte("v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtcp:" + attr + "\r\n"))
 		if err != nil || d.Audio.RTCP.String() != want {
 			t.Errorf("a=rtcp:%s: %v %s, want %s", attr, err, d.Audio.RTCP, want)
 		}
@@ -150,18 +150,18 @@ func TestCrypto(t *testing.T) { // RFC 4568 9.1, 6.3
 	}
 }
 
-// FuzzSDP holds that an offer that parses can be answered, and that the
+// FuzzParse holds that an offer that parses can be answered, and that the
 // answer parses again with as many lines.
-func FuzzSDP(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add([]byte(offerText))
 	f.Add([]byte("v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 ::1\r\nt=0 0\r\nm=audio 9 RTP/AVPF 0\r\na=rtcp:9 IN IP6 ::2\r\n"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		d, err := ParseSDP(body)
+		d, err := Parse(body)
 		if err != nil || d.Audio == nil {
 			return
 		}
-		answer := LocalMedia{RTP: netip.MustParseAddrPort("127.0.0.1:60000"), Formats: []Format{{Type: 0, Name: "PCMU", Clock: 8000}}}.Answer(d)
-		back, err := ParseSDP(answer)
+		answer := Local{RTP: netip.MustParseAddrPort("127.0.0.1:60000"), Formats: []Format{{Type: 0, Name: "PCMU", Clock: 8000}}}.Answer(d)
+		back, err := Parse(answer)
 		if err != nil {
 			t.Fatalf("answer does not parse: %v\n%q", err, answer)
 		}

@@ -1,4 +1,4 @@
-package sip
+package sdp
 
 import (
 	"fmt"
@@ -23,16 +23,16 @@ type section struct {
 
 type attribute struct{ key, value string }
 
-// maxSDP bounds a session description in bytes. Offers of browsers, the
+// maxSize bounds a session description in bytes. Offers of browsers, the
 // longest around, stay under a quarter of it.
-const maxSDP = 32 << 10
+const maxSize = 32 << 10
 
-// splitSDP reads the lines of a session description (RFC 8866 5): the
+// split reads the lines of a session description (RFC 8866 5): the
 // session part first, then one section for every m= line. Lines of types that
 // carry nothing for us are checked for form alone.
-func splitSDP(body []byte) ([]section, error) {
-	if len(body) > maxSDP {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrSDP, maxSDP)
+func split(body []byte) ([]section, error) {
+	if len(body) > maxSize {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, maxSize)
 	}
 	sections := []section{{}}
 	n := 0
@@ -43,17 +43,17 @@ func splitSDP(body []byte) ([]section, error) {
 		}
 		n++
 		if len(line) < 2 || line[1] != '=' || hasControl(line) {
-			return nil, fmt.Errorf("%w: line %d is not of the form type=value", ErrSDP, n)
+			return nil, fmt.Errorf("%w: line %d is not of the form type=value", ErrInvalid, n)
 		}
 		kind, value := line[0], line[2:]
 		if (n == 1) != (kind == 'v') {
-			return nil, fmt.Errorf("%w: line %d: v= must be the first line and no other", ErrSDP, n)
+			return nil, fmt.Errorf("%w: line %d: v= must be the first line and no other", ErrInvalid, n)
 		}
 		current := &sections[len(sections)-1]
 		switch kind {
 		case 'v':
 			if strings.TrimSpace(value) != "0" {
-				return nil, fmt.Errorf("%w: version %q", ErrSDP, value)
+				return nil, fmt.Errorf("%w: version %q", ErrInvalid, value)
 			}
 		case 'c':
 			if current.connection == "" {
@@ -65,13 +65,13 @@ func splitSDP(body []byte) ([]section, error) {
 		case 'm':
 			s, err := mediaSection(value)
 			if err != nil {
-				return nil, fmt.Errorf("%w: line %d: %w", ErrSDP, n, err)
+				return nil, fmt.Errorf("%w: line %d: %w", ErrInvalid, n, err)
 			}
 			sections = append(sections, s)
 		}
 	}
 	if n == 0 {
-		return nil, fmt.Errorf("%w: empty", ErrSDP)
+		return nil, fmt.Errorf("%w: empty", ErrInvalid)
 	}
 	return sections, nil
 }
@@ -88,4 +88,15 @@ func mediaSection(value string) (section, error) {
 		return section{}, fmt.Errorf("m= port %q", fields[1])
 	}
 	return section{media: fields[0], port: int(port), proto: fields[2], formats: fields[3:]}, nil
+}
+
+// hasControl finds what must never be copied into another message: a bare CR
+// or LF ends a line for a lenient reader.
+func hasControl(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 && s[i] != '\t' || s[i] == 0x7f {
+			return true
+		}
+	}
+	return false
 }
