@@ -25,7 +25,8 @@ type Parties struct {
 	RequestURI sip.Uri
 	From       sip.FromHeader
 	To         sip.ToHeader
-	// Headers are what the rules added: P-Asserted-Identity.
+	// Headers are what goes with them: what Carry lets through of the INVITE,
+	// and the P-Asserted-Identity that the rules added.
 	Headers []Header
 	// Rules names the location profile rules that fired, "field: rule".
 	Rules []string
@@ -36,12 +37,18 @@ func PartiesOf(req *sip.Request) Parties {
 	return Parties{RequestURI: *req.Recipient.Clone(), From: *cloneFrom(req.From()), To: *cloneTo(req.To())}
 }
 
-// Numbering are the number rules of a Mediation Server.
+// Numbering are the number rules of a Mediation Server, and what crosses it.
 type Numbering struct {
 	// RemovePlus takes the plus from the numbers of calls toward the gateway.
 	RemovePlus bool
 	// Profile turns the gateway's numbers into E.164; nil leaves them.
 	Profile *number.Profile
+	// Hide are host names and addresses of either side, without port, as they
+	// are configured: no text that names one crosses. The hosts that a message
+	// itself names, and every address, are hidden without being listed.
+	Hide []string
+	// Withheld counts what was left out of what crosses; nil counts nothing.
+	Withheld *Withheld
 }
 
 // ToGateway is how a call from the pool is presented to the gateway: numbers
