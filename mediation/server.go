@@ -100,7 +100,7 @@ func (s *Server) openSides() error {
 		return fmt.Errorf("pool: %w", err)
 	}
 	s.sides[media.Pool] = side{hop: hopOf(pool.NextHop), policy: pool.SRTP}
-	s.sides[media.Pool].endpoint, err = s.openSide(media.Pool, pool.Listen, poolServer, poolClient, allowPrefixes(pool.Peers))
+	s.sides[media.Pool].endpoint, err = s.openSide(media.Pool, pool.Listen, poolServer, poolClient, allowPrefixes(pool.PeerPrefixes()))
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (c checker) pool(p *PoolSide) {
 	c.notEmpty("mediation.pool.listen", len(p.Listen))
 	c.notEmpty("mediation.pool.peers", len(p.Peers))
 	for i, peer := range p.Peers {
-		if path := fmt.Sprintf("mediation.pool.peers[%d]", i); c.sound(path) && peer.Bits() == 0 {
+		if path := fmt.Sprintf("mediation.pool.peers[%d]", i); c.sound(path) && peer.Prefix.IsValid() && peer.Prefix.Bits() == 0 {
 			c.warnf(path, "%s lets every host place calls to the telephone network; name the hosts of the pool", peer)
 		}
 	}
@@ -55,7 +55,7 @@ func (c checker) pool(p *PoolSide) {
 	c.peerIsNotUs("mediation.pool.next_hop", p.NextHop)
 	c.underscore("mediation.pool.next_hop", p.NextHop)
 	next, isAddr := p.NextHop.Addr()
-	if isAddr && c.sound("mediation.pool.next_hop", "mediation.pool.peers") && !anyContains(p.Peers, next) {
+	if isAddr && c.sound("mediation.pool.next_hop", "mediation.pool.peers") && !anyContains(p.PeerPrefixes(), next) {
 		c.warnf("mediation.pool.next_hop", "%s is not among mediation.pool.peers: requests it sends during a call, such as a hang-up on a new connection, would be refused; add it there", next)
 	}
 }

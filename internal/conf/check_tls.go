@@ -63,7 +63,7 @@ func (c checker) tlsUsers() []tlsUser {
 
 func (c checker) tlsSection(path string, t *TLS) {
 	switch {
-	case *t == TLS{}:
+	case t.Certificate == "" && t.Key == "" && t.CA == "":
 		return
 	case t.Certificate == "" && t.Key == "":
 		c.errorf(path+".ca", "stands without a certificate of our own; add %s.certificate and %s.key, or remove it", path, path)

@@ -12,15 +12,13 @@
 //	min, max bounds of a number or a duration
 //	port     default port of a listener or SIP URI by network, as "udp=3478,tcp=443"
 //	via      default transport of a SIP URI
+//	srv      "true": a name without a port is left without one, and looked up by SRV
+//	user     "required": a SIP URI names a user, as an address of record does
+//	without  keys of the section's type that are no settings here, separated by commas
 //	single   a list is refused with the reason that there is exactly one gateway
 package conf
 
-import (
-	"net/netip"
-	"time"
-
-	"causeway/mediation/number"
-)
+import "net/netip"
 
 // Config is a whole configuration after its checks. Relative paths in it were taken as relative to the folder of the
 // configuration file. It is not changed after Load, Parse or Lab returned it.
@@ -50,66 +48,27 @@ type Quality struct {
 	RetentionDays int `yaml:"retention_days" default:"60" min:"1" max:"3650"`
 }
 
-// Mediation is the Mediation Server role.
-type Mediation struct {
-	Pool            PoolSide      `yaml:"pool" need:"required"`
-	Gateway         GatewaySide   `yaml:"gateway" need:"required" single:"gateway"`
-	Ports           PortRange     `yaml:"ports" default:"60000-64000"`
-	MaxCalls        int           `yaml:"max_calls" default:"1000" min:"1" max:"32000"`
-	RemovePlus      bool          `yaml:"remove_plus_from_request_uri" default:"false"`
-	QoSEnabled      bool          `yaml:"qos_enabled" default:"false"`
-	LocationProfile []Rule        `yaml:"location_profile"`
-	RingTimeout     time.Duration `yaml:"ring_timeout" default:"185s" min:"1s" max:"1h"` // RFC 3261 section 16.6: timer C, more than 3 minutes
-}
-
-// NumberRules is the location profile as mediation/number takes it.
-func (m *Mediation) NumberRules() []number.Rule {
-	rules := make([]number.Rule, len(m.LocationProfile))
-	for i, r := range m.LocationProfile {
-		rules[i] = number.Rule(r)
-	}
-	return rules
-}
-
-// PoolSide is the side of the encrypted calls.
-type PoolSide struct {
-	Listen       []Listen       `yaml:"listen" need:"required" port:"udp=5060,tcp=5060,tls=5061"`
-	MediaAddress netip.Addr     `yaml:"media_address" derived:"the address of the first listen"`
-	SRTP         SRTPPolicy     `yaml:"srtp" default:"required" values:"required|optional|rejected"`
-	Peers        []netip.Prefix `yaml:"peers" need:"required"` // who may send SIP on this side
-	NextHop      SIPURI         `yaml:"next_hop" need:"required" via:"tls" port:"udp=5060,tcp=5060,tls=5061"`
-	TLS          TLS            `yaml:"tls"`
-}
-
-// GatewaySide is the side of the telephone network. SIP is accepted from the address of Peer alone.
-type GatewaySide struct {
-	Listen       Listen     `yaml:"listen" need:"required" port:"udp=5060,tcp=5060,tls=5060" single:"gateway"`
-	Peer         SIPURI     `yaml:"peer" need:"required" via:"tcp" port:"udp=5060,tcp=5060,tls=5060" single:"gateway"`
-	MediaAddress netip.Addr `yaml:"media_address" derived:"the address of listen"`
-	SRTP         SRTPPolicy `yaml:"srtp" default:"rejected" values:"required|optional|rejected"`
-	TLS          TLS        `yaml:"tls"`
-}
-
-// SRTPPolicy says whether the media of one side is encrypted. A peer that cannot agree is refused with 488.
-type SRTPPolicy string
-
-// The policies of SRTPPolicy.
-const (
-	SRTPRequired SRTPPolicy = "required"
-	SRTPOptional SRTPPolicy = "optional"
-	SRTPRejected SRTPPolicy = "rejected"
-)
-
-// TLS names PEM files. After a successful Load all of them were read, parsed, matched and found in date.
+// TLS names PEM files and says what is asked of peers. After a successful Load all files were read, parsed, matched and
+// found in date.
 type TLS struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
 	CA          string `yaml:"ca"` // who must have signed a peer's certificate; empty: the authorities of the host
+	// CRL holds revocation lists, PEM or DER, which refuse certificates, and all of an authority whose list has expired.
+	CRL string `yaml:"crl"`
+	// Clients says whether those who connect have to show a certificate; of the gateway it is always required, and empty
+	// where the relay serves.
+	Clients ClientAuth `yaml:"clients" default:"optional" values:"required|optional|off"`
+	// Name is what the certificate of a gateway at an address has to carry; empty: the address itself.
+	Name string `yaml:"name"`
 }
 
-// Rule is a rule of a location profile.
-type Rule struct {
-	Name        string `yaml:"name" need:"required"`
-	Pattern     string `yaml:"pattern" need:"required"`
-	Translation string `yaml:"translation" need:"required"`
-}
+// ClientAuth says whether peers that connect by TLS show a certificate.
+type ClientAuth string
+
+// The words of ClientAuth. A certificate that is shown is verified under each of them but ClientsOff, which asks for none.
+const (
+	ClientsRequired ClientAuth = "required"
+	ClientsOptional ClientAuth = "optional"
+	ClientsOff      ClientAuth = "off"
+)

@@ -23,10 +23,10 @@ type decoder struct{ *report }
 
 // decode reads data into cfg, whose fields must be zero, and sets the defaults.
 func (d decoder) decode(data []byte, cfg *Config) {
-	setDefaults(reflect.ValueOf(cfg).Elem())
+	setDefaults(reflect.ValueOf(cfg).Elem(), "")
 	body := d.syntax(data)
 	if body != nil {
-		d.section(body, reflect.ValueOf(cfg).Elem(), "")
+		d.section(body, reflect.ValueOf(cfg).Elem(), "", "")
 	}
 }
 
@@ -82,19 +82,19 @@ func normalizeText(data []byte) []byte {
 	return []byte(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text))
 }
 
-// section decodes a mapping into the struct v.
-func (d decoder) section(n ast.Node, v reflect.Value, path string) {
-	seen := map[string]bool{}
+// section decodes a mapping into the struct v, of a field with tag.
+func (d decoder) section(n ast.Node, v reflect.Value, path string, tag reflect.StructTag) {
+	seen, fields := map[string]bool{}, keysOf(v.Type(), tag)
 	d.eachKey(n, path, "a section with keys", func(key string, keyNode, value ast.Node) {
-		field, ok := fieldByKey(v.Type(), key)
+		field, ok := fieldByKey(fields, key)
 		if !ok {
-			d.errorAt(d.at(keyNode), "%s", unknownKey(v.Type(), path, key))
+			d.errorAt(d.at(keyNode), "%s", unknownKey(fields, path, key))
 			return
 		}
 		seen[key] = true
 		d.value(value, v.FieldByIndex(field.Index), join(path, key), field.Tag)
 	})
-	for field := range v.Type().Fields() {
+	for _, field := range fields {
 		if key := field.Tag.Get("yaml"); field.Tag.Get("need") == "required" && !seen[key] && !d.broken[path] {
 			d.missing(path, key)
 		}
@@ -157,10 +157,10 @@ func (d decoder) value(n ast.Node, v reflect.Value, path string, tag reflect.Str
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		setDefaults(v.Elem())
-		d.section(n, v.Elem(), path)
+		setDefaults(v.Elem(), tag)
+		d.section(n, v.Elem(), path, tag)
 	case reflect.Struct:
-		d.section(n, v, path)
+		d.section(n, v, path, tag)
 	case reflect.Slice:
 		d.list(n, v, path, tag)
 	case reflect.Map:
@@ -186,7 +186,7 @@ func (d decoder) list(n ast.Node, v reflect.Value, path string, tag reflect.Stru
 		if _, isText := textTypeOf(v.Type().Elem()); isText {
 			item = rejoined(item)
 		} else {
-			setDefaults(list.Index(i))
+			setDefaults(list.Index(i), "")
 		}
 		if item != nil {
 			d.places[itemPath] = d.at(item)

@@ -42,7 +42,7 @@ func lab(stateDir string, h host) (*Config, error) {
 	cfg, _, err := parse(labFile, configs.Lab, h, func(cfg *Config) {
 		cfg.StateDir = stateDir
 		for _, section := range cfg.tlsSections() {
-			*section = TLS{Certificate: files.path("causeway.pem"), Key: files.path("causeway.key"), CA: files.path("ca.pem")}
+			section.Certificate, section.Key, section.CA = files.path("causeway.pem"), files.path("causeway.key"), files.path("ca.pem")
 		}
 		cfg.Relay.Credentials.Certificate, cfg.Relay.Credentials.Key = files.path("av.pem"), files.path("av.key")
 	})

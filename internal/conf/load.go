@@ -80,6 +80,7 @@ func (c *Config) completeFrom(dir string) {
 		resolve(&t.Certificate)
 		resolve(&t.Key)
 		resolve(&t.CA)
+		resolve(&t.CRL)
 	}
 	if r := c.Relay; r != nil {
 		r.complete()
@@ -90,12 +91,7 @@ func (c *Config) completeFrom(dir string) {
 		}
 	}
 	if m := c.Mediation; m != nil {
-		if !m.Pool.MediaAddress.IsValid() && len(m.Pool.Listen) > 0 {
-			m.Pool.MediaAddress = m.Pool.Listen[0].Addr.Addr()
-		}
-		if !m.Gateway.MediaAddress.IsValid() {
-			m.Gateway.MediaAddress = m.Gateway.Listen.Addr.Addr()
-		}
+		m.complete()
 	}
 }
 

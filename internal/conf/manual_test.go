@@ -63,16 +63,16 @@ func readManual(text string) (map[string]entry, error) {
 }
 
 // settings walks the types of Config and returns each key with its field; sections have no tag that says anything.
-func settings(t reflect.Type, path string) map[string]reflect.StructField {
+func settings(t reflect.Type, at reflect.StructTag, path string) map[string]reflect.StructField {
 	all := map[string]reflect.StructField{}
-	for field := range t.Fields() {
+	for _, field := range keysOf(t, at) {
 		key, inner := join(path, field.Tag.Get("yaml")), field.Type
 		all[key] = field
 		if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
 		if _, isText := textTypeOf(inner); inner.Kind() == reflect.Struct && !isText {
-			maps.Copy(all, settings(inner, key))
+			maps.Copy(all, settings(inner, field.Tag, key))
 		}
 	}
 	return all
@@ -121,7 +121,7 @@ func TestManualIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := settings(reflect.TypeFor[Config](), "")
+	known := settings(reflect.TypeFor[Config](), "", "")
 	for key, field := range known {
 		got, ok := manual[key]
 		switch {
@@ -151,7 +151,7 @@ func TestDefaultsAreThoseStated(t *testing.T) {
 	cfg, _, err := parse(filepath.Join(certificateFolder(t), "c.yaml"), []byte(`relay: {realm: a, listen: [udp://192.0.2.1], credentials: {certificate: endpoint.pem, key: endpoint.key}}
 mediation:
   pool: {listen: [tcp://192.0.2.10], peers: [192.0.2.0/24], next_hop: "sip:192.0.2.20;transport=tcp"}
-  gateway: {listen: tcp://198.51.100.10, peer: sip:198.51.100.20}
+  gateway: {listen: tcp://198.51.100.10, peer: sip:198.51.100.20, register: {aor: sip:4711@example.org}}
 `), testHost(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ mediation:
 		values[key] = value
 	}
 	compared := 0
-	for key, field := range settings(reflect.TypeFor[Config](), "") {
+	for key, field := range settings(reflect.TypeFor[Config](), "", "") {
 		want := field.Tag.Get("default")
 		if want == "" {
 			continue
@@ -174,7 +174,7 @@ mediation:
 			t.Errorf("%s is %q, its default is stated as %q", key, values[key], want)
 		}
 	}
-	if compared < 37 {
+	if compared < 55 {
 		t.Errorf("only %d defaults were compared", compared)
 	}
 }

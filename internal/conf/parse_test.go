@@ -28,13 +28,13 @@ func TestValid(t *testing.T) {
 		{"pool listen", m.Pool.Listen[0].String(), "tls://192.0.2.10:5061"},
 		{"pool media", m.Pool.MediaAddress, netip.MustParseAddr("192.0.2.10")},
 		{"pool srtp", m.Pool.SRTP, SRTPRequired},
-		{"pool peers", m.Pool.Peers[0], netip.MustParsePrefix("192.0.2.0/24")},
-		{"next hop", m.Pool.NextHop, SIPURI{"192.0.2.20", 5061, "tls"}},
+		{"pool peers", m.Pool.Peers[0], Peer{Prefix: netip.MustParsePrefix("192.0.2.0/24")}},
+		{"next hop", m.Pool.NextHop, SIPURI{Host: "192.0.2.20", Port: 5061, Transport: "tls"}},
 		{"certificate", m.Pool.TLS.Certificate, filepath.Join(folder, "causeway.pem")},
 		{"key", m.Pool.TLS.Key, filepath.Join(folder, "causeway.key")},
 		{"ca", m.Pool.TLS.CA, filepath.Join(folder, "ca.pem")},
 		{"gateway listen", m.Gateway.Listen, Listen{"tcp", netip.MustParseAddrPort("198.51.100.10:5060")}},
-		{"peer", m.Gateway.Peer, SIPURI{"198.51.100.20", 5060, "tcp"}},
+		{"peer", m.Gateway.Peer, SIPURI{Host: "198.51.100.20", Port: 5060, Transport: "tcp"}},
 		{"gateway srtp", m.Gateway.SRTP, SRTPRejected},
 		{"ports", m.Ports, PortRange{60000, 64000}},
 		{"max calls", m.MaxCalls, 1000},
@@ -76,7 +76,7 @@ func TestAbsentKeys(t *testing.T) {
 		{"pool port", m.Pool.Listen[0].String(), "tcp://[2001:db8::1]:5060"},
 		{"next hop port", m.Pool.NextHop.String(), "sip:[2001:db8::2]:5060;transport=tcp"},
 		{"gateway port", m.Gateway.Listen.String(), "udp://[2001:db8:1::1]:5060"},
-		{"peer port", m.Gateway.Peer.String(), "sip:gw.example.org:5060;transport=udp"},
+		{"peer port", m.Gateway.Peer.String(), "sip:gw.example.org;transport=udp"},
 		{"pool media address", m.Pool.MediaAddress, netip.MustParseAddr("2001:db8::1")},
 		{"gateway media address", m.Gateway.MediaAddress, netip.MustParseAddr("2001:db8:1::1")},
 	} {
@@ -92,7 +92,7 @@ func TestDefaultTransports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := cfg.Mediation.Pool.NextHop; got != (SIPURI{"192.0.2.20", 5061, "tls"}) {
+	if got := cfg.Mediation.Pool.NextHop; got != (SIPURI{Host: "192.0.2.20", Port: 5061, Transport: "tls"}) {
 		t.Errorf("next hop %v", got)
 	}
 }

@@ -10,7 +10,7 @@ import (
 type Relay struct {
 	Realm   string    `yaml:"realm" need:"required"`
 	Listen  []Listen  `yaml:"listen" need:"required" port:"udp=3478,tcp=443,tls=443,dtls=5349"` // the external side
-	TLS     TLS       `yaml:"tls"`                                                              // of tcp, tls and dtls listeners on both sides
+	TLS     TLS       `yaml:"tls" without:"crl,clients,name"`                                   // of tcp, tls and dtls listeners on both sides
 	Workers int       `yaml:"workers" default:"0" min:"0" max:"256"`                            // 0: one for each processor
 	Ports   PortRange `yaml:"ports" default:"50000-59999"`
 	// RelayAddresses are what relay ports are bound on: at most one IPv4 and one IPv6 address, never none after a
@@ -66,7 +66,7 @@ type RelayCredentials struct {
 	MaxLifetime time.Duration `yaml:"max_lifetime" default:"24h" min:"1m" max:"720h"`
 	// Listen is where credentials are asked for, by HTTPS with mutual TLS; zero: nowhere.
 	Listen netip.AddrPort `yaml:"listen"`
-	TLS    TLS            `yaml:"tls"` // of Listen; CA alone says whose client certificates are accepted
+	TLS    TLS            `yaml:"tls" without:"crl,clients,name"` // of Listen; CA alone says whose client certificates are accepted
 }
 
 // RelayLimits bounds what clients may take. Rates count both directions together; 0 is no limit where it is allowed.

@@ -24,6 +24,7 @@ var textTypes = map[reflect.Type]textType{
 	reflect.TypeFor[netip.Prefix](): {parse: func(s string, _ reflect.StructTag) (any, error) {
 		return parsePrefix(s)
 	}},
+	reflect.TypeFor[Peer]():           {parse: func(s string, _ reflect.StructTag) (any, error) { return parsePeer(s) }},
 	reflect.TypeFor[netip.Addr]():     {parse: readAddr},
 	reflect.TypeFor[netip.AddrPort](): {parse: readAddrPort},
 	reflect.TypeFor[time.Duration]():  {parse: readDuration},
@@ -65,16 +66,39 @@ func readAddr(text string, _ reflect.StructTag) (any, error) {
 }
 
 // readAddrPort reads ADDRESS:PORT, where the address may stand for every one of the host. "" is the absence of one,
-// where there may be none.
+// where there may be none. A field with a "port" tag is the address of a server, whose port may be left out.
 func readAddrPort(text string, tag reflect.StructTag) (any, error) {
 	if text == "" && tag.Get("default") == "" {
 		return netip.AddrPort{}, nil
+	}
+	if tag.Get("port") != "" {
+		return readServer(text, tag)
 	}
 	ap, err := netip.ParseAddrPort(text)
 	if err != nil || ap.Addr().Zone() != "" {
 		return nil, errors.New("is no address with a port; write one such as 127.0.0.1:8480")
 	}
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+}
+
+// readServer reads the address of a server, with or without its port.
+func readServer(text string, tag reflect.StructTag) (any, error) {
+	network, _, _ := strings.Cut(tag.Get("port"), "=")
+	host, port := text, defaultPort(tag, network)
+	if _, err := parseAddr(text); err != nil {
+		given := 0
+		if host, given, err = splitHostPort(text); err != nil {
+			return nil, err
+		}
+		if given != 0 {
+			port = given
+		}
+	}
+	addr, err := parseAddr(host)
+	if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
+		return nil, errors.New("is no address of a server; write one such as 192.0.2.53 or 192.0.2.53:53")
+	}
+	return netip.AddrPortFrom(addr, uint16(port)), nil
 }
 
 func readDuration(text string, tag reflect.StructTag) (any, error) {
@@ -98,9 +122,22 @@ func bounds(tag reflect.StructTag) (lowest, highest int) {
 	return lowest, highest
 }
 
-// setDefaults gives the fields of v the values of their "default" tags, and those of the sections in it.
-func setDefaults(v reflect.Value) {
-	for field := range v.Type().Fields() {
+// keysOf returns the fields of the section type t that are settings at a field with the tag at.
+func keysOf(t reflect.Type, at reflect.StructTag) []reflect.StructField {
+	without := strings.Split(at.Get("without"), ",")
+	var fields []reflect.StructField
+	for field := range t.Fields() {
+		if !slices.Contains(without, field.Tag.Get("yaml")) {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}
+
+// setDefaults gives the fields of the section v, which stands at a field with the tag at, the values of their "default"
+// tags, and those of the sections in it.
+func setDefaults(v reflect.Value, at reflect.StructTag) {
+	for _, field := range keysOf(v.Type(), at) {
 		f, text := v.FieldByIndex(field.Index), field.Tag.Get("default")
 		tt, isText := textTypeOf(f.Type())
 		switch {
@@ -116,24 +153,23 @@ func setDefaults(v reflect.Value) {
 		case f.Kind() == reflect.Bool:
 			f.SetBool(text == "true")
 		case f.Kind() == reflect.Struct && !isText:
-			setDefaults(f)
+			setDefaults(f, field.Tag)
 		}
 	}
 }
 
-func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
-	for field := range t.Fields() {
-		if field.Tag.Get("yaml") == key {
-			return field, true
-		}
+func fieldByKey(fields []reflect.StructField, key string) (reflect.StructField, bool) {
+	i := slices.IndexFunc(fields, func(f reflect.StructField) bool { return f.Tag.Get("yaml") == key })
+	if i < 0 {
+		return reflect.StructField{}, false
 	}
-	return reflect.StructField{}, false
+	return fields[i], true
 }
 
-// unknownKey says that key is not known in the section t at path, and what may have been meant.
-func unknownKey(t reflect.Type, path, key string) string {
+// unknownKey says that key is not known in the section with the fields at path, and what may have been meant.
+func unknownKey(fields []reflect.StructField, path, key string) string {
 	var keys []string
-	for field := range t.Fields() {
+	for _, field := range fields {
 		keys = append(keys, field.Tag.Get("yaml"))
 	}
 	text := "unknown key " + join(path, key)
@@ -149,9 +185,9 @@ func unknownKey(t reflect.Type, path, key string) string {
 // sectionsWith finds the sections in which key is known.
 func sectionsWith(key string) []string {
 	var homes []string
-	var walk func(t reflect.Type, path string)
-	walk = func(t reflect.Type, path string) {
-		for field := range t.Fields() {
+	var walk func(t reflect.Type, at reflect.StructTag, path string)
+	walk = func(t reflect.Type, at reflect.StructTag, path string) {
+		for _, field := range keysOf(t, at) {
 			name, inner := field.Tag.Get("yaml"), field.Type
 			if name == key {
 				homes = append(homes, sectionName(path))
@@ -160,11 +196,11 @@ func sectionsWith(key string) []string {
 				inner = inner.Elem()
 			}
 			if _, isText := textTypeOf(inner); inner.Kind() == reflect.Struct && !isText {
-				walk(inner, join(path, name))
+				walk(inner, field.Tag, join(path, name))
 			}
 		}
 	}
-	walk(reflect.TypeFor[Config](), "")
+	walk(reflect.TypeFor[Config](), "", "")
 	return homes
 }
 

@@ -115,15 +115,24 @@ func TestLab(t *testing.T) {
 	if cfg.StateDir != state || cfg.Relay == nil || m == nil {
 		t.Fatalf("state %q, relay %v, mediation %v", cfg.StateDir, cfg.Relay, m)
 	}
-	if want := (TLS{state + "/lab/causeway.pem", state + "/lab/causeway.key", state + "/lab/ca.pem"}); m.Pool.TLS != want || m.Gateway.TLS != want || cfg.Relay.TLS != want {
-		t.Errorf("TLS %v, want %v", m.Pool.TLS, want)
+	want := TLS{Certificate: state + "/lab/causeway.pem", Key: state + "/lab/causeway.key", CA: state + "/lab/ca.pem"}
+	if cfg.Relay.TLS != want {
+		t.Errorf("TLS of the relay %v, want %v", cfg.Relay.TLS, want)
+	}
+	want.Clients = ClientsOptional
+	if m.Pool.TLS != want {
+		t.Errorf("TLS of the pool %v, want %v", m.Pool.TLS, want)
+	}
+	want.Clients = ClientsRequired
+	if m.Gateway.TLS != want {
+		t.Errorf("TLS of the gateway %v, want %v", m.Gateway.TLS, want)
 	}
 	if k := cfg.Relay.Credentials; k.Certificate != state+"/lab/av.pem" || k.Key != state+"/lab/av.key" || k.TLS != cfg.Relay.TLS ||
 		k.Listen != netip.MustParseAddrPort("127.0.0.1:5063") || k.Lifetime != 8*time.Hour {
 		t.Errorf("credentials %+v", k)
 	}
 	if m.Pool.Listen[0].String() != "tls://127.0.0.1:5061" || m.Gateway.Listen.String() != "tcp://127.0.0.2:5060" ||
-		m.Pool.NextHop != (SIPURI{"127.0.0.1", 15061, "tls"}) || m.Gateway.Peer != (SIPURI{"127.0.0.3", 5060, "tcp"}) {
+		m.Pool.NextHop != (SIPURI{Host: "127.0.0.1", Port: 15061, Transport: "tls"}) || m.Gateway.Peer != (SIPURI{Host: "127.0.0.3", Port: 5060, Transport: "tcp"}) {
 		t.Errorf("sides %+v", m)
 	}
 	for name, mode := range map[string]os.FileMode{

@@ -42,16 +42,32 @@ func (r PortRange) Pairs() int {
 	return max(0, end/2-(first+1)/2)
 }
 
-// SIPURI is where calls are sent: sip:gateway.example.org:5060;transport=tcp.
+// SIPURI is where calls are sent: sip:gateway.example.org:5060;transport=tcp. An address of record has a user besides.
 type SIPURI struct {
 	Host      string // an address, without brackets, or a name
-	Port      int
-	Transport string // udp, tcp or tls
+	Port      int    // 0: what SRV records of Host say
+	Transport string // udp, tcp or tls; "" of an address of record
+	User      string // of an address of record alone
 }
 
-// String returns the URI with all its parts.
+// String returns the URI with the parts that it has.
 func (u SIPURI) String() string {
-	return fmt.Sprintf("sip:%s;transport=%s", net.JoinHostPort(u.Host, strconv.Itoa(u.Port)), u.Transport)
+	text := "sip:"
+	if u.User != "" {
+		text += u.User + "@"
+	}
+	switch {
+	case u.Port != 0:
+		text += net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
+	case strings.Contains(u.Host, ":"):
+		text += "[" + u.Host + "]"
+	default:
+		text += u.Host
+	}
+	if u.Transport != "" {
+		text += ";transport=" + u.Transport
+	}
+	return text
 }
 
 // Addr returns the address of Host; ok is false when Host is a name.
@@ -92,9 +108,18 @@ func parseListen(text string, tag reflect.StructTag) (Listen, error) {
 }
 
 // parseSIPURI reads a URI such as sip:192.0.2.20:5060;transport=tcp. The transport that is left out is taken from the
-// field's "via" tag, the port that is left out from its "port" tag.
+// field's "via" tag, the port that is left out from its "port" tag; a name keeps none when the field has "srv". A field
+// with "user" takes an address of record: sip:USER@HOST.
 func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 	rest, found := strings.CutPrefix(text, "sip:")
+	u := SIPURI{Transport: tag.Get("via")}
+	if tag.Get("user") != "" {
+		user, host, hasUser := strings.Cut(rest, "@")
+		if !found || !hasUser || !isUser(user) || strings.ContainsAny(host, ";?") {
+			return SIPURI{}, errors.New("is no address of record; write sip:USER@HOST, without parameters")
+		}
+		u.User, rest = user, host
+	}
 	if !found {
 		return SIPURI{}, errors.New("is no SIP URI; write sip:HOST:PORT;transport=udp, tcp or tls")
 	}
@@ -102,7 +127,6 @@ func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 	if strings.Contains(rest, "@") {
 		return SIPURI{}, errors.New("names a user; a next hop is a host alone: sip:HOST:PORT")
 	}
-	u := SIPURI{Transport: tag.Get("via")}
 	if hasParams {
 		name, value, _ := strings.Cut(params, "=")
 		if name != "transport" || !slices.Contains(transports, value) {
@@ -114,18 +138,45 @@ func parseSIPURI(text string, tag reflect.StructTag) (SIPURI, error) {
 	if u.Host, u.Port, err = splitHostPort(rest); err != nil {
 		return SIPURI{}, err
 	}
-	if addr, err := parseAddr(u.Host); err == nil {
-		if addr.IsUnspecified() || addr.IsMulticast() {
-			return SIPURI{}, fmt.Errorf("sends to %s, which is no host; write the address of the peer", addr)
-		}
-		u.Host = addr.String()
-	} else if !isHostName(u.Host) {
+	addr, notAddr := parseAddr(u.Host)
+	switch {
+	case notAddr != nil && !isHostName(u.Host):
 		return SIPURI{}, fmt.Errorf("has the host %q, which is neither an IP address nor a name", u.Host)
+	case notAddr == nil && (addr.IsUnspecified() || addr.IsMulticast()):
+		return SIPURI{}, fmt.Errorf("sends to %s, which is no host; write the address of the peer", addr)
+	case notAddr == nil:
+		u.Host = addr.String()
 	}
-	if u.Port == 0 {
+	if u.Port == 0 && (notAddr == nil || tag.Get("srv") == "") {
 		u.Port = defaultPort(tag, u.Transport)
 	}
 	return u, nil
+}
+
+// isUser accepts the user part of a SIP URI as it may stand there (RFC 3261 section 25.1), without a password.
+func isUser(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || '9' < c) && (c < 'a' || 'z' < c) && (c < 'A' || 'Z' < c) && !strings.ContainsRune("-_.!~*'()&=+$,;?/%", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// parsePeer reads an address, a network, or a name.
+func parsePeer(text string) (Peer, error) {
+	if strings.Contains(text, "*") {
+		return Peer{}, errors.New("has a wildcard; names are compared with certificates exactly, so write each one")
+	}
+	name := strings.TrimSuffix(strings.ToLower(text), ".")
+	if prefix, err := parsePrefix(text); err == nil || strings.Contains(text, "/") || !isHostName(name) {
+		if err != nil && !strings.Contains(text, "/") {
+			err = errors.New("is neither an IP address nor a network nor a name; write 192.0.2.10, 192.0.2.0/24 or pool.example.org")
+		}
+		return Peer{Prefix: prefix}, err
+	}
+	return Peer{Name: name}, nil
 }
 
 // splitHostPort splits HOST, HOST:PORT, [V6] and [V6]:PORT. The port is 0 when there is none.

@@ -9,13 +9,13 @@ import (
 
 // LogValue implements slog.LogValuer: the whole configuration by its keys, with secrets and user names redacted.
 func (c *Config) LogValue() slog.Value {
-	return slog.GroupValue(attributes(reflect.ValueOf(c).Elem())...)
+	return slog.GroupValue(attributes(reflect.ValueOf(c).Elem(), "")...)
 }
 
 // String implements fmt.Stringer: one "key = value" a line, with secrets and user names redacted.
 func (c *Config) String() string {
 	var out strings.Builder
-	writeLines(&out, "", attributes(reflect.ValueOf(c).Elem()))
+	writeLines(&out, "", attributes(reflect.ValueOf(c).Elem(), ""))
 	return out.String()
 }
 
@@ -29,10 +29,10 @@ func writeLines(out *strings.Builder, path string, attrs []slog.Attr) {
 	}
 }
 
-// attributes renders a section. Roles that do not run are left out.
-func attributes(section reflect.Value) []slog.Attr {
+// attributes renders a section, of a field with the tag at. Roles that do not run are left out.
+func attributes(section reflect.Value, at reflect.StructTag) []slog.Attr {
 	var attrs []slog.Attr
-	for field := range section.Type().Fields() {
+	for _, field := range keysOf(section.Type(), at) {
 		key, v := field.Tag.Get("yaml"), section.FieldByIndex(field.Index)
 		if v.Kind() == reflect.Pointer {
 			if v.IsNil() {
@@ -41,7 +41,7 @@ func attributes(section reflect.Value) []slog.Attr {
 			v = v.Elem()
 		}
 		if _, isText := textTypeOf(v.Type()); v.Kind() == reflect.Struct && !isText {
-			attrs = append(attrs, slog.Attr{Key: key, Value: slog.GroupValue(attributes(v)...)})
+			attrs = append(attrs, slog.Attr{Key: key, Value: slog.GroupValue(attributes(v, field.Tag)...)})
 			continue
 		}
 		attrs = append(attrs, slog.String(key, render(v)))

@@ -47,7 +47,7 @@ func full() *conf.Config {
 		Mediation: &conf.Mediation{
 			Pool: conf.PoolSide{
 				Listen: []conf.Listen{listen("tls", "10.0.2.1:5061"), listen("tcp", "[2001:db8:2::1]:5060")}, MediaAddress: netip.MustParseAddr("10.0.2.1"),
-				Peers:   prefixes("10.0.2.0/24", "2001:db8:2::/64"),
+				Peers:   []conf.Peer{{Prefix: netip.MustParsePrefix("10.0.2.0/24")}, {Prefix: netip.MustParsePrefix("2001:db8:2::/64")}},
 				NextHop: conf.SIPURI{Host: "pool.example.org", Port: 5061, Transport: "tls"},
 			},
 			Gateway: conf.GatewaySide{

@@ -144,7 +144,7 @@ func peers(side string, r *conf.Relay, relayed netip.Addr, there []netip.Prefix,
 func mediationPassages(m *conf.Mediation) []Passage {
 	var all []Passage
 	for _, l := range m.Pool.Listen {
-		if from := sameFamily(l.Addr.Addr(), m.Pool.Peers); len(from) > 0 {
+		if from := sameFamily(l.Addr.Addr(), m.Pool.PeerPrefixes()); len(from) > 0 {
 			all = append(all, sip("pool", l, from, "", "SIP from the pool"))
 		}
 	}
