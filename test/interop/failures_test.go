@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"causeway/test/rig"
+	"causeway/test/rig/sipp"
 )
 
 // What the gateway answers reaches the caller as it was: the same code, at
@@ -38,20 +39,20 @@ func TestFailureCodesReachTheCaller(t *testing.T) {
 			gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_refuses", Code: c.code, Phrase: c.phrase, Headers: headers})
 			began := time.Now()
 			caller := startSIPp(t, tr.poolCalls(), scenario{File: "caller_refused", Code: c.code})
-			caller.finished(10 * time.Second)
-			gateway.finished(10 * time.Second)
+			caller.Finished(10 * time.Second)
+			gateway.Finished(10 * time.Second)
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("the failure took %v", took)
 			}
-			final := caller.got(fmt.Sprintf("SIP/2.0 %d", c.code))
-			if got := final.first(); got != fmt.Sprintf("SIP/2.0 %d %s", c.code, c.phrase) {
+			final := caller.Got(fmt.Sprintf("SIP/2.0 %d", c.code))
+			if got := final.First(); got != fmt.Sprintf("SIP/2.0 %d %s", c.code, c.phrase) {
 				t.Errorf("the caller got %q", got)
 			}
-			if got := final.header("Reason"); got != c.reason {
+			if got := final.Header("Reason"); got != c.reason {
 				t.Errorf("the caller got Reason %q, want %q", got, c.reason)
 			}
-			if c.code == 503 && final.header("Retry-After") != "30" {
-				t.Errorf("the caller got Retry-After %q", final.header("Retry-After"))
+			if c.code == 503 && final.Header("Retry-After") != "30" {
+				t.Errorf("the caller got Retry-After %q", final.Header("Retry-After"))
 			}
 			r := tr.recorded(i+1, 5*time.Second)[i]
 			if r.Code != c.code || r.Reason != c.phrase || r.EndedBy != "gateway" || r.Answer != nil {
@@ -68,7 +69,7 @@ func TestFailureCodesReachTheCaller(t *testing.T) {
 // in is the trunk for the span of a subtest.
 func (tr trunk) in(t *testing.T) trunk {
 	s := *tr.server
-	s.t = t
+	s.t, s.Causeway = t, s.Causeway.In(t)
 	tr.server = &s
 	return tr
 }
@@ -78,9 +79,9 @@ func TestFailureCodesReachTheGateway(t *testing.T) {
 	tr := startTrunk(t, sippLab())
 	pool := startSIPp(t, tr.poolWaits(), scenario{File: "gateway_refuses", Code: 486, Phrase: "Busy Here", Headers: []string{"Reason: Q.850;cause=17"}})
 	gateway := startSIPp(t, tr.gatewayCalls(), scenario{File: "caller_refused", Code: 486})
-	gateway.finished(10 * time.Second)
-	pool.finished(10 * time.Second)
-	if got := gateway.got("SIP/2.0 486").header("Reason"); got != "Q.850;cause=17" {
+	gateway.Finished(10 * time.Second)
+	pool.Finished(10 * time.Second)
+	if got := gateway.Got("SIP/2.0 486").Header("Reason"); got != "Q.850;cause=17" {
 		t.Errorf("the gateway got Reason %q", got)
 	}
 	if r := tr.recorded(1, 5*time.Second)[0]; r.Code != 486 || r.Direction != "gateway_to_pool" || r.EndedBy != "pool" {
@@ -99,8 +100,8 @@ func TestCallerCancels(t *testing.T) {
 			}
 			callee := startSIPp(t, to, scenario{File: "gateway_rings"})
 			caller := startSIPp(t, from, scenario{File: "caller_cancels", Hold: 500})
-			caller.finished(10 * time.Second)
-			callee.finished(10 * time.Second)
+			caller.Finished(10 * time.Second)
+			callee.Finished(10 * time.Second)
 			r := tr.recorded(1, 5*time.Second)[0]
 			if r.Code != 487 || r.EndedBy != side || r.Provisional == nil || r.Answer != nil {
 				t.Errorf("record: code %d ended by %s, provisional %v, answer %v", r.Code, r.EndedBy, r.Provisional, r.Answer)
@@ -142,8 +143,8 @@ func TestOffersThatAreRefused(t *testing.T) {
 			tr := startTrunk(t, l)
 			before := tr.holdings()
 			caller := startSIPp(t, tr.poolCalls(), scenario{File: "caller_refused", Code: 488, SDP: c.sdp})
-			caller.finished(10 * time.Second)
-			warning := caller.got("SIP/2.0 488").header("Warning")
+			caller.Finished(10 * time.Second)
+			warning := caller.Got("SIP/2.0 488").Header("Warning")
 			if warning == "" {
 				t.Error("488 without a Warning")
 			}
@@ -171,9 +172,9 @@ func TestOtherMediaIsAnsweredWithPortZero(t *testing.T) {
 		"m=audio 19990 RTP/AVP 8 0", "a=rtpmap:8 PCMA/8000", "a=rtpmap:0 PCMU/8000",
 		"m=application 19994 UDP/BFCP *",
 	}})
-	caller.finished(10 * time.Second)
-	gateway.finished(10 * time.Second)
-	answer := caller.got("SIP/2.0 200").body()
+	caller.Finished(10 * time.Second)
+	gateway.Finished(10 * time.Second)
+	answer := caller.Got("SIP/2.0 200").Body()
 	for _, want := range []string{"m=video 0 ", "m=application 0 "} {
 		if !strings.Contains(answer, want) {
 			t.Errorf("the answer has no %q:\n%s", want, answer)
@@ -182,7 +183,7 @@ func TestOtherMediaIsAnsweredWithPortZero(t *testing.T) {
 	if strings.Index(answer, "m=video") > strings.Index(answer, "m=audio") {
 		t.Errorf("the answer's m= lines are not in the offer's order:\n%s", answer)
 	}
-	if offered := gateway.got("INVITE ").body(); strings.Contains(offered, "m=video") {
+	if offered := gateway.Got("INVITE ").Body(); strings.Contains(offered, "m=video") {
 		t.Errorf("video was offered to the gateway:\n%s", offered)
 	}
 }
@@ -192,10 +193,10 @@ func TestNoPortsLeft(t *testing.T) {
 	l := sippLab()
 	l.Media = mediaPorts(t, 1)
 	tr := startTrunk(t, l)
-	gateway := startSIPp(t, func() role { r := tr.gatewayWaits(); r.Calls = 1; return r }(), scenario{File: "gateway_answers"})
+	gateway := startSIPp(t, func() sipp.Role { r := tr.gatewayWaits(); r.Calls = 1; return r }(), scenario{File: "gateway_answers"})
 	first := startSIPp(t, tr.poolCalls(), scenario{File: "caller_talks", Hold: 3000})
 	rig.Eventually(t, 5*time.Second, "the first call is up", func() string {
-		if tr.metric(`causeway_mediation_ports_free{side="pool"}`) == 0 {
+		if tr.Metric(`causeway_mediation_ports_free{side="pool"}`) == 0 {
 			return ""
 		}
 		return "not taking a port"
@@ -203,10 +204,10 @@ func TestNoPortsLeft(t *testing.T) {
 	refused := tr.poolCalls()
 	refused.Name, refused.Port = "second", rig.Port(t)
 	second := startSIPp(t, refused, scenario{File: "caller_refused", Code: 503})
-	second.finished(5 * time.Second)
-	if n := tr.metric("causeway_mediation_ports_exhausted_total"); n != 1 {
+	second.Finished(5 * time.Second)
+	if n := tr.Metric("causeway_mediation_ports_exhausted_total"); n != 1 {
 		t.Errorf("ports_exhausted_total is %v, want 1", n)
 	}
-	first.finished(10 * time.Second)
-	gateway.finished(10 * time.Second)
+	first.Finished(10 * time.Second)
+	gateway.Finished(10 * time.Second)
 }

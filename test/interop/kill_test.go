@@ -33,15 +33,15 @@ func TestGatewayDiesInSetUp(t *testing.T) {
 			gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_rings"})
 			caller := startSIPp(t, tr.poolCalls(), c.caller)
 			rig.Eventually(t, 5*time.Second, "the phone rings", func() string {
-				for _, m := range gateway.trace() {
-					if !m.received && m.first() == "SIP/2.0 180 Ringing" {
+				for _, m := range gateway.Trace() {
+					if !m.Received && m.First() == "SIP/2.0 180 Ringing" {
 						return ""
 					}
 				}
 				return "no 180 sent"
 			})
 			gateway.Kill()
-			caller.finished(20 * time.Second)
+			caller.Finished(20 * time.Second)
 			died(t, tr, c.code, c.by, false)
 			tr.settled(before, time.Minute)
 		})
@@ -54,7 +54,7 @@ func TestGatewayIsNotThere(t *testing.T) {
 	before := tr.holdings()
 	began := time.Now()
 	caller := startSIPp(t, tr.poolCalls(), scenario{File: "caller_refused", Code: 503})
-	caller.finished(10 * time.Second)
+	caller.Finished(10 * time.Second)
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("the caller waited %v for a connection that was refused at once", took)
 	}
@@ -75,15 +75,15 @@ func TestGatewayDiesInMidCall(t *testing.T) {
 			gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_answers"})
 			caller := startSIPp(t, tr.poolCalls(), scenario{File: "caller_talks", Hold: 2000})
 			rig.Eventually(t, 5*time.Second, "the call is up", func() string {
-				for _, m := range gateway.trace() {
-					if m.received && strings.HasPrefix(m.text, "ACK ") {
+				for _, m := range gateway.Trace() {
+					if m.Received && strings.HasPrefix(m.Text, "ACK ") {
 						return ""
 					}
 				}
 				return "no ACK"
 			})
 			gateway.Kill()
-			caller.finished(20 * time.Second)
+			caller.Finished(20 * time.Second)
 			died(t, tr, 200, "pool", true)
 			tr.settled(before, time.Minute)
 		})

@@ -31,12 +31,12 @@ func TestHundredCallsASecond(t *testing.T) {
 	pool := startSIPp(t, caller, scenario{File: "caller_talks", Hold: hold})
 	peak := 0.0
 	for pool.Running() && time.Since(began) < patience {
-		peak = max(peak, tr.sum("causeway_mediation_calls"))
+		peak = max(peak, tr.Sum("causeway_mediation_calls"))
 		time.Sleep(time.Second)
 	}
 	took := time.Since(began)
-	pool.finished(time.Second)
-	pstn.finished(10 * time.Second)
+	pool.Finished(time.Second)
+	pstn.Finished(10 * time.Second)
 	// 30 s to place them, 5 s for the last: more means that set-up was slow.
 	if took > 60*time.Second {
 		t.Errorf("%d calls took %v, want about 36 s", calls, took)

@@ -15,7 +15,7 @@ func TestManualNamesEveryMetric(t *testing.T) {
 	}
 	s := start(t, lab{})
 	n := 0
-	for series := range s.metrics() {
+	for series := range s.Metrics() {
 		name, _, _ := strings.Cut(series, "{")
 		if !strings.HasPrefix(name, "causeway_") || strings.HasPrefix(name, "causeway_process_") {
 			continue

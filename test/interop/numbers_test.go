@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"causeway/test/rig"
+	"causeway/test/rig/sipp"
 )
 
 // sippLab is a causeway whose pool side speaks TCP without encryption, because
@@ -51,17 +52,17 @@ func startTrunk(t *testing.T, l lab) trunk {
 }
 
 // Roles of SIPp around a trunk.
-func (tr trunk) gatewayWaits() role {
-	return role{Name: "gateway", IP: "127.0.0.3", Port: tr.gatewayPort, Transport: tr.gatewayNetwork}
+func (tr trunk) gatewayWaits() sipp.Role {
+	return sipp.Role{Name: "gateway", IP: "127.0.0.3", Port: tr.gatewayPort, Transport: tr.gatewayNetwork}
 }
-func (tr trunk) gatewayCalls() role {
-	return role{Name: "gateway", IP: "127.0.0.3", Port: tr.gatewayPort, Transport: tr.gatewayNetwork, Target: tr.gateway()}
+func (tr trunk) gatewayCalls() sipp.Role {
+	return sipp.Role{Name: "gateway", IP: "127.0.0.3", Port: tr.gatewayPort, Transport: tr.gatewayNetwork, Target: tr.gateway()}
 }
-func (tr trunk) poolWaits() role {
-	return role{Name: "pool", IP: "127.0.0.1", Port: tr.poolPort, Transport: "t1"}
+func (tr trunk) poolWaits() sipp.Role {
+	return sipp.Role{Name: "pool", IP: "127.0.0.1", Port: tr.poolPort, Transport: "t1"}
 }
-func (tr trunk) poolCalls() role {
-	return role{Name: "pool", IP: "127.0.0.1", Port: tr.poolPort, Transport: "t1", Target: tr.pool()}
+func (tr trunk) poolCalls() sipp.Role {
+	return sipp.Role{Name: "pool", IP: "127.0.0.1", Port: tr.poolPort, Transport: "t1", Target: tr.pool()}
 }
 
 // userPart is the user of the first URI in a header or request line: what is
@@ -144,37 +145,37 @@ func TestPlusSignTowardTheGateway(t *testing.T) {
 				File: "caller_talks", Hold: 200, Hangup: c.gatewayEnds,
 				RequestURI: uri, From: display + " <" + c.from + ">", To: "<" + to + ">",
 			})
-			caller.finished(15 * time.Second)
-			gateway.finished(15 * time.Second)
+			caller.Finished(15 * time.Second)
+			gateway.Finished(15 * time.Second)
 
-			invite := gateway.got("INVITE ")
-			ack := gateway.got("ACK ")
-			if got := userPart(invite.uri()); got != c.wantURI {
+			invite := gateway.Got("INVITE ")
+			ack := gateway.Got("ACK ")
+			if got := userPart(invite.URI()); got != c.wantURI {
 				t.Errorf("INVITE's Request-URI has user %q, want %q", got, c.wantURI)
 			}
-			if got := userPart(invite.header("To")); got != c.wantTo {
+			if got := userPart(invite.Header("To")); got != c.wantTo {
 				t.Errorf("INVITE's To has user %q, want %q", got, c.wantTo)
 			}
-			if got := userPart(invite.header("From")); got != c.wantFrom {
+			if got := userPart(invite.Header("From")); got != c.wantFrom {
 				t.Errorf("INVITE's From has user %q, want %q", got, c.wantFrom)
 			}
-			if !strings.HasPrefix(invite.header("From"), display) {
-				t.Errorf("the display name changed: From: %s", invite.header("From"))
+			if !strings.HasPrefix(invite.Header("From"), display) {
+				t.Errorf("the display name changed: From: %s", invite.Header("From"))
 			}
 			// In the dialog: the same From and To, plus the callee's tag.
 			consistent(t, invite, ack)
 			if !c.gatewayEnds {
-				consistent(t, invite, gateway.got("BYE "))
+				consistent(t, invite, gateway.Got("BYE "))
 			}
 			// Toward the caller nothing was changed.
-			ok := caller.got("SIP/2.0 200")
-			if got := userPart(ok.header("To")); got != userPart(to) {
+			ok := caller.Got("SIP/2.0 200")
+			if got := userPart(ok.Header("To")); got != userPart(to) {
 				t.Errorf("the caller's 200 has To user %q, want %q", got, userPart(to))
 			}
 			if c.gatewayEnds {
-				bye := caller.got("BYE ")
-				if userPart(bye.header("From")) != userPart(to) || userPart(bye.header("To")) != userPart(c.from) {
-					t.Errorf("BYE toward the caller has From %s and To %s", bye.header("From"), bye.header("To"))
+				bye := caller.Got("BYE ")
+				if userPart(bye.Header("From")) != userPart(to) || userPart(bye.Header("To")) != userPart(c.from) {
+					t.Errorf("BYE toward the caller has From %s and To %s", bye.Header("From"), bye.Header("To"))
 				}
 			}
 			r := tr.recorded(1, 5*time.Second)[0]
@@ -189,18 +190,18 @@ func TestPlusSignTowardTheGateway(t *testing.T) {
 }
 
 // consistent checks an in-dialog request against the INVITE of its dialog.
-func consistent(t *testing.T, invite, req message) {
+func consistent(t *testing.T, invite, req sipp.Message) {
 	t.Helper()
-	method := strings.Fields(req.first())[0]
-	if req.header("From") != invite.header("From") {
-		t.Errorf("%s has From %s, the INVITE %s", method, req.header("From"), invite.header("From"))
+	method := strings.Fields(req.First())[0]
+	if req.Header("From") != invite.Header("From") {
+		t.Errorf("%s has From %s, the INVITE %s", method, req.Header("From"), invite.Header("From"))
 	}
-	to, _, tagged := strings.Cut(req.header("To"), ";tag=")
-	if to != invite.header("To") || !tagged {
-		t.Errorf("%s has To %s, the INVITE %s", method, req.header("To"), invite.header("To"))
+	to, _, tagged := strings.Cut(req.Header("To"), ";tag=")
+	if to != invite.Header("To") || !tagged {
+		t.Errorf("%s has To %s, the INVITE %s", method, req.Header("To"), invite.Header("To"))
 	}
-	if req.header("Call-ID") != invite.header("Call-ID") {
-		t.Errorf("%s has Call-ID %s, the INVITE %s", method, req.header("Call-ID"), invite.header("Call-ID"))
+	if req.Header("Call-ID") != invite.Header("Call-ID") {
+		t.Errorf("%s has Call-ID %s, the INVITE %s", method, req.Header("Call-ID"), invite.Header("Call-ID"))
 	}
 }
 
@@ -209,18 +210,18 @@ func TestPlusSignInCancel(t *testing.T) {
 	tr := startTrunk(t, sippLab("remove_plus_from_request_uri: true"))
 	gateway := startSIPp(t, tr.gatewayWaits(), scenario{File: "gateway_rings"})
 	caller := startSIPp(t, tr.poolCalls(), scenario{File: "caller_cancels", Hold: 300})
-	caller.finished(15 * time.Second)
-	gateway.finished(15 * time.Second)
-	invite, cancel := gateway.got("INVITE "), gateway.got("CANCEL ")
+	caller.Finished(15 * time.Second)
+	gateway.Finished(15 * time.Second)
+	invite, cancel := gateway.Got("INVITE "), gateway.Got("CANCEL ")
 	for _, name := range []string{"From", "To", "Call-ID", "Via"} {
-		if cancel.header(name) != invite.header(name) {
-			t.Errorf("CANCEL has %s %s, the INVITE %s", name, cancel.header(name), invite.header(name))
+		if cancel.Header(name) != invite.Header(name) {
+			t.Errorf("CANCEL has %s %s, the INVITE %s", name, cancel.Header(name), invite.Header(name))
 		}
 	}
-	if cancel.uri() != invite.uri() {
-		t.Errorf("CANCEL is for %s, the INVITE for %s", cancel.uri(), invite.uri())
+	if cancel.URI() != invite.URI() {
+		t.Errorf("CANCEL is for %s, the INVITE for %s", cancel.URI(), invite.URI())
 	}
-	if got := userPart(invite.uri()); got != "14255550123" {
+	if got := userPart(invite.URI()); got != "14255550123" {
 		t.Errorf("INVITE's Request-URI has user %q", got)
 	}
 }
@@ -253,16 +254,16 @@ func TestNumbersFromTheGateway(t *testing.T) {
 				RequestURI: "sip:" + c.called + "@" + tr.gateway(),
 				From:       "<sip:" + c.calling + "@127.0.0.3>",
 			})
-			gateway.finished(15 * time.Second)
-			pool.finished(15 * time.Second)
-			invite := pool.got("INVITE ")
-			if got := userPart(invite.uri()); got != c.wantCalled {
+			gateway.Finished(15 * time.Second)
+			pool.Finished(15 * time.Second)
+			invite := pool.Got("INVITE ")
+			if got := userPart(invite.URI()); got != c.wantCalled {
 				t.Errorf("Request-URI toward the pool has user %q, want %q", got, c.wantCalled)
 			}
-			if got := userPart(invite.header("From")); strings.TrimSuffix(got, ";phone-context=enterprise") != c.wantCalling {
+			if got := userPart(invite.Header("From")); strings.TrimSuffix(got, ";phone-context=enterprise") != c.wantCalling {
 				t.Errorf("From toward the pool has user %q, want %q", got, c.wantCalling)
 			}
-			pai := invite.header("P-Asserted-Identity")
+			pai := invite.Header("P-Asserted-Identity")
 			if c.enterprise == "" {
 				if strings.Contains(pai, "phone-context=enterprise") {
 					t.Errorf("a number in E.164 has P-Asserted-Identity: %s", pai)

@@ -130,7 +130,7 @@ func hears(t *testing.T, p *phone, other, own float64) {
 // talked checks what a record says of the media of an answered call of about
 // 4 s: both directions on both legs, nothing lost on loopback, encryption on
 // the pool side and none toward the gateway.
-func talked(t *testing.T, r record, codecs map[string]string) {
+func talked(t *testing.T, r rig.Record, codecs map[string]string) {
 	t.Helper()
 	if len(r.Legs) != 2 {
 		t.Fatalf("record has %d legs, want 2: %+v", len(r.Legs), r)

@@ -155,7 +155,7 @@ func tortureLab(t *testing.T) trunk {
 func (tr trunk) drops() map[string]float64 {
 	tr.t.Helper()
 	out := map[string]float64{}
-	for series, v := range tr.metrics() {
+	for series, v := range tr.Metrics() {
 		if rest, ok := strings.CutPrefix(series, "causeway_mediation_sip_dropped_total{"); ok && strings.Contains(rest, `side="pool"`) {
 			reason := rest[strings.Index(rest, `reason="`)+len(`reason="`):]
 			out[reason[:strings.IndexByte(reason, '"')]] = v
@@ -172,8 +172,8 @@ func (tr trunk) stillServes(t *testing.T) {
 	from := tr.poolCalls()
 	from.Port = rig.Port(t)
 	caller := startSIPp(t, from, scenario{File: "caller_talks", Hold: 100})
-	caller.finished(15 * time.Second)
-	gateway.finished(15 * time.Second)
+	caller.Finished(15 * time.Second)
+	gateway.Finished(15 * time.Second)
 }
 
 func TestTortureMessages(t *testing.T) {
@@ -327,7 +327,7 @@ func TestGarbageOnTheWire(t *testing.T) {
 		}
 		tr.stillServes(t)
 	})
-	if kib := tr.metric("causeway_process_resident_memory_bytes") / 1024; kib > 1<<20 {
+	if kib := tr.Metric("causeway_process_resident_memory_bytes") / 1024; kib > 1<<20 {
 		t.Errorf("garbage left %v KiB resident", kib)
 	}
 	t.Run("a call afterwards", tr.stillServes)
@@ -422,7 +422,7 @@ func TestBrokenSessionDescriptions(t *testing.T) {
 			}
 		})
 	}
-	if n := tr.metric("causeway_mediation_call_panics_total"); n != 0 {
+	if n := tr.Metric("causeway_mediation_call_panics_total"); n != 0 {
 		t.Errorf("%v calls ended in a panic", n)
 	}
 	t.Run("a call afterwards", tr.stillServes)
