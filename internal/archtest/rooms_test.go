@@ -42,6 +42,7 @@ var rooms = map[string]room{
 	"mediation":                 {may: []string{"./mediation/...", "./codec/...", "./qos/...", "./internal/...", prometheus, uuid}},
 	"mediation/sip":             {may: []string{"./mediation/sip/...", "./mediation/number", "github.com/emiago/sipgo", "github.com/pion/sdp/v3"}, sockets: true},
 	"mediation/sdp":             {pure: true},
+	"mediation/sip/locate":      {},
 	"mediation/sip/transaction": {may: []string{"github.com/emiago/sipgo"}, pure: true},
 	"mediation/sip/transport":   {may: []string{"github.com/emiago/sipgo"}, sockets: true},
 	"mediation/number":          {may: []string{"github.com/dlclark/regexp2"}, pure: true},
