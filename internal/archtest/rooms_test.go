@@ -77,7 +77,8 @@ var rooms = map[string]room{
 	"internal/archtest": {},
 
 	// Peers and tools of the tests; never part of a binary.
-	"test": {may: []string{"./bench/...", "./codec/...", "./qos/...", "github.com/", "golang.org/x/"}, sockets: true, below: true},
+	"test":     {may: []string{"./test/rig/...", "./bench/...", "./codec/...", "./qos/...", "github.com/", "golang.org/x/"}, sockets: true, below: true},
+	"test/rig": {may: []string{"./test/rig/...", "./bench/...", "github.com/", "golang.org/x/"}, sockets: true, below: true},
 }
 
 // benchUsers may import bench: its command, itself, and the tests that use its
