@@ -5,53 +5,27 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"syscall"
+
+	"causeway/mediation/sip/transport"
 )
 
-// Drop is a reason for which something that arrived was not served and not
-// answered.
-type Drop uint8
+// The drops of the signalling room have one list, which transport keeps.
+type (
+	Drop  = transport.Drop
+	Drops = transport.Drops
+)
 
-// The drops of the signalling room. Every one has a counter from the start.
 const (
-	DropPeerNotAllowed Drop = iota // source address is not a peer of this side
-	DropTLSHandshake               // handshake failed, refused or not finished in time
-	DropMalformed                  // not a SIP message, or framing that cannot be recovered
-	DropInvalid                    // a request so broken that no response can be addressed
-	DropAckUnmatched               // ACK for no dialog of ours (never answered, RFC 3261 17.1.1.3)
-	DropStrayResponse              // response for no transaction of ours
-	DropStaleAck                   // ACK whose CSeq is not the INVITE's
-	DropPanic                      // a handler panicked; the request was answered 500 where possible
-	dropCount
+	DropPeerNotAllowed = transport.DropPeerNotAllowed
+	DropTLSHandshake   = transport.DropTLSHandshake
+	DropMalformed      = transport.DropMalformed
+	DropInvalid        = transport.DropInvalid
+	DropAckUnmatched   = transport.DropAckUnmatched
+	DropStrayResponse  = transport.DropStrayResponse
+	DropStaleAck       = transport.DropStaleAck
+	DropPanic          = transport.DropPanic
 )
-
-var dropNames = [dropCount]string{
-	DropPeerNotAllowed: "peer_not_allowed",
-	DropTLSHandshake:   "tls_handshake",
-	DropMalformed:      "malformed",
-	DropInvalid:        "invalid",
-	DropAckUnmatched:   "ack_unmatched",
-	DropStrayResponse:  "stray_response",
-	DropStaleAck:       "stale_ack",
-	DropPanic:          "panic",
-}
-
-// String is the value of the metric label "reason".
-func (d Drop) String() string { return dropNames[d] }
-
-// Drops counts by reason. Its methods are safe for concurrent use.
-type Drops struct{ n [dropCount]atomic.Uint64 }
-
-// Add counts one drop.
-func (d *Drops) Add(reason Drop) { d.n[reason].Add(1) }
-
-// Each calls f for every reason with its count so far.
-func (d *Drops) Each(f func(reason string, n uint64)) {
-	for i := range d.n {
-		f(Drop(i).String(), d.n[i].Load())
-	}
-}
 
 // stackLog is the slog.Handler given to sipgo. The library reports what it
 // could not parse only through its log, so this is where such input gets its

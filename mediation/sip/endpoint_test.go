@@ -245,7 +245,7 @@ func TestStrangersAreDropped(t *testing.T) {
 		if n, err := conn.Read(make([]byte, 100)); n > 0 {
 			t.Errorf("%s: a stranger got an answer (%v)", network, err)
 		}
-		if got := p.Drops().n[DropPeerNotAllowed].Load(); got != 1 {
+		if got := p.Drops().Count(DropPeerNotAllowed); got != 1 {
 			t.Errorf("%s: %d drops, want 1", network, got)
 		}
 	}
@@ -410,7 +410,7 @@ func TestMalformedIsCounted(t *testing.T) {
 	if res := exchange(t, conn, optionsLines("udp")...); !strings.Contains(res, "200 OK") {
 		t.Fatalf("not served after garbage: %s", res)
 	}
-	if got := p.Drops().n[DropMalformed].Load(); got != 1 {
+	if got := p.Drops().Count(DropMalformed); got != 1 {
 		t.Errorf("%d malformed, want 1", got)
 	}
 }

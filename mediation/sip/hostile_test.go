@@ -52,12 +52,12 @@ func TestResponsesWithoutHeaders(t *testing.T) {
 	}
 	incomplete("SIP/2.0 180 Ringing")
 	a.quiet(t)
-	if got := a.Drops().n[DropInvalid].Load(); got != 1 {
+	if got := a.Drops().Count(DropInvalid); got != 1 {
 		t.Errorf("%d counted as invalid, want 1", got)
 	}
 	incomplete("SIP/2.0 486 Busy") // final all the same: nothing will follow it
 	a.want(t, Failed)
-	if got := a.Drops().n[DropPanic].Load(); got != 0 {
+	if got := a.Drops().Count(DropPanic); got != 0 {
 		t.Errorf("%d panics", got)
 	}
 }
