@@ -8,6 +8,7 @@ import (
 
 	"causeway/bench/tone"
 	"causeway/test/rig"
+	"causeway/test/rig/baresip"
 )
 
 // Tones that are not multiples of each other, so that distortion of one does
@@ -15,6 +16,8 @@ import (
 const (
 	softphoneTone = 440.0  // Hz
 	gatewayTone   = 1020.0 // Hz
+
+	toneLevel = baresip.ToneLevel // dBFS
 )
 
 // Two people on two baresips talk through causeway: one encrypted over TLS, as
@@ -48,13 +51,13 @@ func TestPhonesHearEachOther(t *testing.T) {
 				PoolSRTP:    c.policy,
 			})
 			before := s.holdings()
-			softphone := startPhone(t, phoneConfig{
+			softphone := baresip.Start(t, baresip.Config{
 				Name: "softphone", User: "+14255550100", IP: "127.0.0.1", SIP: softphoneSIP,
-				Transport: "tls", Encrypt: c.encrypt, Codecs: c.softphone, Tone: softphoneTone,
+				Transport: "tls", Encrypt: c.encrypt, Codecs: c.softphone, Tone: softphoneTone, TLS: certs,
 			})
-			gateway := startPhone(t, phoneConfig{
+			gateway := baresip.Start(t, baresip.Config{
 				Name: "gateway", User: "+14255550123", IP: "127.0.0.1", SIP: gatewaySIP,
-				Transport: "tcp", Codecs: c.trunk, Tone: gatewayTone,
+				Transport: "tcp", Codecs: c.trunk, Tone: gatewayTone, TLS: certs,
 			})
 
 			caller, callee := softphone, gateway
@@ -62,24 +65,24 @@ func TestPhonesHearEachOther(t *testing.T) {
 			if c.fromGateway {
 				caller, callee = gateway, softphone
 				callerSide, calleeSide = "gateway", "pool"
-				caller.dial("sip:+14255550100@" + s.gateway())
+				caller.Dial("sip:+14255550100@" + s.gateway())
 			} else {
-				caller.dial("sip:+14255550123@" + s.pool())
+				caller.Dial("sip:+14255550123@" + s.pool())
 			}
-			caller.seen("CALL_ESTABLISHED", 10*time.Second)
-			callee.seen("CALL_ESTABLISHED", 10*time.Second)
-			if enc := softphone.seen("CALL_MENC", time.Second).Param; enc == "" {
+			caller.Seen("CALL_ESTABLISHED", 10*time.Second)
+			callee.Seen("CALL_ESTABLISHED", 10*time.Second)
+			if enc := softphone.Seen("CALL_MENC", time.Second).Param; enc == "" {
 				t.Error("the softphone does not say how its media is encrypted")
 			}
 			time.Sleep(4 * time.Second) // of conversation
 			endedBy := callerSide
 			if c.calleeHangsUp {
 				endedBy = calleeSide
-				callee.hangup()
-				caller.seen("CALL_CLOSED", 5*time.Second)
+				callee.Hangup()
+				caller.Seen("CALL_CLOSED", 5*time.Second)
 			} else {
-				caller.hangup()
-				callee.seen("CALL_CLOSED", 5*time.Second)
+				caller.Hangup()
+				callee.Seen("CALL_CLOSED", 5*time.Second)
 			}
 
 			hears(t, softphone, gatewayTone, softphoneTone)
@@ -100,9 +103,9 @@ func TestPhonesHearEachOther(t *testing.T) {
 
 // hears looks at what a phone recorded: the other's tone at the level it was
 // played, its own at least 40 dB below, no gap once sound has begun.
-func hears(t *testing.T, p *phone, other, own float64) {
+func hears(t *testing.T, p *baresip.Phone, other, own float64) {
 	t.Helper()
-	pcm := p.heard()
+	pcm := p.Heard()
 	if d := tone.Duration(len(pcm)); d < 3*time.Second {
 		t.Errorf("%s heard %v of a call of 4 s", p.Name, d)
 		return
