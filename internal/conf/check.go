@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"causeway/mediation/number"
@@ -30,6 +31,7 @@ func (c checker) check() {
 		c.pool(&c.cfg.Mediation.Pool)
 		c.gateway(&c.cfg.Mediation.Gateway)
 		c.bothSides(c.cfg.Mediation)
+		c.signalling(c.cfg.Mediation)
 		c.locationProfile(c.cfg.Mediation.LocationProfile)
 	}
 	if admin := c.cfg.Admin.Listen; c.sound("admin.listen") && !admin.Addr().IsLoopback() {
@@ -54,10 +56,19 @@ func (c checker) pool(p *PoolSide) {
 	c.sameFamily("mediation.pool.next_hop", p.NextHop, "mediation.pool.listen", p.Listen...)
 	c.peerIsNotUs("mediation.pool.next_hop", p.NextHop)
 	c.underscore("mediation.pool.next_hop", p.NextHop)
-	next, isAddr := p.NextHop.Addr()
-	if isAddr && c.sound("mediation.pool.next_hop", "mediation.pool.peers") && !anyContains(p.PeerPrefixes(), next) {
-		c.warnf("mediation.pool.next_hop", "%s is not among mediation.pool.peers: requests it sends during a call, such as a hang-up on a new connection, would be refused; add it there", next)
+	if c.sound("mediation.pool.next_hop", "mediation.pool.peers") && p.missesNextHop() {
+		c.warnf("mediation.pool.next_hop", "%s is not among mediation.pool.peers: requests it sends during a call, such as a hang-up on a new connection, would be refused; add it there", p.NextHop.Host)
 	}
+}
+
+// missesNextHop reports whether the next hop is surely none of the peers. Where one is given by address and the others
+// by name nobody can tell without looking them up.
+func (p *PoolSide) missesNextHop() bool {
+	prefixes, names := p.PeerPrefixes(), p.PeerNames()
+	if next, isAddr := p.NextHop.Addr(); isAddr {
+		return len(names) == 0 && !anyContains(prefixes, next)
+	}
+	return len(prefixes) == 0 && !slices.Contains(names, strings.TrimSuffix(strings.ToLower(p.NextHop.Host), "."))
 }
 
 func (c checker) gateway(g *GatewaySide) {

@@ -63,10 +63,14 @@ func (c checker) tlsUsers() []tlsUser {
 
 func (c checker) tlsSection(path string, t *TLS) {
 	switch {
-	case t.Certificate == "" && t.Key == "" && t.CA == "":
+	case t.Certificate == "" && t.Key == "" && t.CA == "" && t.CRL == "":
 		return
 	case t.Certificate == "" && t.Key == "":
-		c.errorf(path+".ca", "stands without a certificate of our own; add %s.certificate and %s.key, or remove it", path, path)
+		alone := path + ".ca"
+		if t.CA == "" {
+			alone = path + ".crl"
+		}
+		c.errorf(alone, "stands without a certificate of our own; add %s.certificate and %s.key, or remove it", path, path)
 	case t.Key == "":
 		c.errorf(path+".certificate", "stands without its key; add %s.key", path)
 	case t.Certificate == "":
@@ -76,6 +80,9 @@ func (c checker) tlsSection(path string, t *TLS) {
 	}
 	if t.CA != "" && c.sound(path+".ca") {
 		c.authorities(path+".ca", t.CA)
+	}
+	if t.CRL != "" && c.sound(path+".crl") {
+		c.revocation(path, t)
 	}
 }
 
@@ -127,14 +134,17 @@ func (c checker) authorities(path, file string) {
 	}
 }
 
-func (c checker) readPEM(path, file string) ([]byte, bool) {
+func (c checker) readPEM(path, file string) ([]byte, bool) { return c.read(path, file, "a PEM file") }
+
+// read returns a file, or reports that it should have been what can be read.
+func (c checker) read(path, file, what string) ([]byte, bool) {
 	text, err := c.host.readFile(file)
 	if err != nil {
 		cause := err
 		if pathError, ok := errors.AsType[*os.PathError](err); ok {
 			cause = pathError.Err
 		}
-		c.errorf(path, "%s cannot be read: %v; name a PEM file that this user may read", file, cause)
+		c.errorf(path, "%s cannot be read: %v; name %s that this user may read", file, cause, what)
 		return nil, false
 	}
 	return text, true

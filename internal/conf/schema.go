@@ -176,10 +176,25 @@ func unknownKey(fields []reflect.StructField, path, key string) string {
 	if near := nearest(key, keys); near != "" {
 		return fmt.Sprintf("%s; did you mean %s?", text, join(path, near))
 	}
-	if homes := sectionsWith(key); len(homes) > 0 {
+	if homes := alike(path, sectionsWith(key)); len(homes) > 0 {
 		return fmt.Sprintf("%s; it belongs in %s", text, strings.Join(homes, " or "))
 	}
 	return fmt.Sprintf("%s; remove it, the keys here are %s", text, strings.Join(keys, ", "))
+}
+
+// alike picks the sections that are called what the one at path is, or all when none is.
+func alike(path string, sections []string) []string {
+	last := func(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+	var same []string
+	for _, s := range sections {
+		if last(s) == last(path) {
+			same = append(same, s)
+		}
+	}
+	if len(same) == 0 {
+		return sections
+	}
+	return same
 }
 
 // sectionsWith finds the sections in which key is known.
