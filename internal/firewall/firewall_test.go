@@ -126,13 +126,15 @@ func TestTable(t *testing.T) {
 		"pool in TCP 10.0.2.1 port 5061 10.0.2.0/24 SIP from the pool",
 		"pool in TCP 2001:db8:2::1 port 5060 2001:db8:2::/64 SIP from the pool",
 		"pool out TCP any pool.example.org port 5061 SIP to the pool's next hop",
-		"pool out UDP any any port 53 name of pool.example.org",
 		"pool in UDP 10.0.2.1 port 60000-64000 any media of calls: RTP and RTCP",
 		"pool out UDP 10.0.2.1 port 60000-64000 any media of calls: RTP and RTCP",
 		"gateway in UDP 198.51.100.10 port 5060 198.51.100.20 SIP from the gateway",
 		"gateway out UDP 198.51.100.10 port 5060 198.51.100.20 port 5070 SIP to the gateway",
+		"gateway out TCP any 198.51.100.20 port 5070 SIP to the gateway, too long for UDP",
 		"gateway in UDP 198.51.100.10 port 60000-64000 any media of calls: RTP and RTCP",
 		"gateway out UDP 198.51.100.10 port 60000-64000 any media of calls: RTP and RTCP",
+		"names out UDP any any port 53 DNS: names of SIP peers",
+		"names out TCP any any port 53 DNS: names of SIP peers",
 		"admin in TCP 10.0.0.5 port 8480 your management network metrics, health, call records: no password guards them",
 	})
 }
@@ -167,10 +169,12 @@ func TestRules(t *testing.T) {
 		`ip saddr 192.0.2.10 ip daddr { 10.0.0.16/28, 10.0.1.1 } udp sport 50000-59999 accept comment "media: peers of the internal side"`,
 		`ip saddr 192.0.2.10 ip daddr { 10.0.0.16/28, 10.0.1.1 } tcp sport 50000-59999 accept comment "media: peers of the internal side"`,
 		`# complete the address of pool.example.org: ip daddr ADDRESS tcp dport 5061 accept comment "SIP to the pool's next hop"`,
-		`udp dport 53 accept comment "name of pool.example.org"`,
 		`ip saddr 10.0.2.1 udp sport 60000-64000 accept comment "media of calls: RTP and RTCP"`,
 		`ip saddr 198.51.100.10 ip daddr 198.51.100.20 udp sport 5060 udp dport 5070 accept comment "SIP to the gateway"`,
+		`ip daddr 198.51.100.20 tcp dport 5070 accept comment "SIP to the gateway, too long for UDP"`,
 		`ip saddr 198.51.100.10 udp sport 60000-64000 accept comment "media of calls: RTP and RTCP"`,
+		`udp dport 53 accept comment "DNS: names of SIP peers"`,
+		`tcp dport 53 accept comment "DNS: names of SIP peers"`,
 	})
 }
 
@@ -255,10 +259,21 @@ func TestOtherForms(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, all)
 		}
 	}
-	c.Mediation.Gateway.Peer.Host = "gw.example.org"
-	in, _ = rules(text(t, c))
-	if want := `# complete the address of gw.example.org: ip6 daddr 2001:db8:1::1 ip6 saddr ADDRESS tcp dport 5060 accept comment "SIP from the gateway"`; !strings.Contains(strings.Join(in, "\n"), want) {
-		t.Errorf("%q is not in\n%s", want, strings.Join(in, "\n"))
+	c.Mediation.Gateway.Peer = conf.SIPURI{Host: "gw.example.org", Transport: "tcp"}
+	c.Mediation.Resolver = netip.MustParseAddrPort("[2001:db8::53]:5353")
+	c.Mediation.Pool.Peers = append(c.Mediation.Pool.Peers, conf.Peer{Name: "fe1.example.org"}, conf.Peer{Name: "fe2.example.org"})
+	in, out = rules(text(t, c))
+	all = strings.Join(append(in, out...), "\n")
+	for _, want := range []string{
+		`# complete the address of gw.example.org: ip6 daddr 2001:db8:1::1 ip6 saddr ADDRESS tcp dport 5060 accept comment "SIP from the gateway"`,
+		`# complete the address of gw.example.org: ip daddr ADDRESS meta l4proto tcp accept comment "SIP to the gateway, ports by SRV"`,
+		`# complete the address of fe1.example.org, fe2.example.org: ip daddr 10.0.2.1 ip saddr ADDRESS tcp dport 5061 accept comment "SIP from the pool"`,
+		`ip6 daddr 2001:db8::53 udp dport 5353 accept comment "DNS: names of SIP peers"`,
+		`ip6 daddr 2001:db8::53 tcp dport 5353 accept comment "DNS: names of SIP peers"`,
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not in\n%s", want, all)
+		}
 	}
 }
 

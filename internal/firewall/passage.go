@@ -147,13 +147,31 @@ func mediationPassages(m *conf.Mediation) []Passage {
 		if from := sameFamily(l.Addr.Addr(), m.Pool.PeerPrefixes()); len(from) > 0 {
 			all = append(all, sip("pool", l, from, "", "SIP from the pool"))
 		}
+		if who := strings.Join(m.Pool.PeerNames(), ", "); who != "" {
+			all = append(all, sip("pool", l, nil, who, "SIP from the pool"))
+		}
 	}
 	all = append(all, call("pool", m.Pool.NextHop, m.Pool.Listen, "SIP to the pool's next hop")...)
 	all = append(all, media("pool", m.Pool.MediaAddress, m.Ports)...)
 	from, who := host(m.Gateway.Peer)
 	all = append(all, sip("gateway", m.Gateway.Listen, from, who, "SIP from the gateway"))
 	all = append(all, call("gateway", m.Gateway.Peer, []conf.Listen{m.Gateway.Listen}, "SIP to the gateway")...)
-	return append(all, media("gateway", m.Gateway.MediaAddress, m.Ports)...)
+	all = append(all, media("gateway", m.Gateway.MediaAddress, m.Ports)...)
+	return append(all, names(m)...)
+}
+
+// names is the DNS that looking up peers needs: TCP for answers too long for UDP (RFC 7766).
+func names(m *conf.Mediation) []Passage {
+	if len(m.LookedUp()) == 0 {
+		return nil
+	}
+	p := Passage{Side: "names", Direction: Out, Protocol: "udp", TherePorts: port(53), Purpose: "DNS: names of SIP peers"}
+	if r := m.Resolver; r.IsValid() {
+		p.There, p.TherePorts = []netip.Prefix{netip.PrefixFrom(r.Addr(), r.Addr().BitLen())}, port(r.Port())
+	}
+	overTCP := p
+	overTCP.Protocol = "tcp"
+	return []Passage{p, overTCP}
 }
 
 // sip is what arrives at a SIP listener.
@@ -168,24 +186,27 @@ func sip(side string, l conf.Listen, from []netip.Prefix, who, purpose string) P
 	return p
 }
 
-// call is what is sent to a SIP peer: from a listener over UDP, from a port of the kernel's otherwise. The name of a
-// peer has to be looked up.
+// call is what is sent to a SIP peer: from a listener over UDP, from a port of the kernel's otherwise. A peer without a
+// port has those that its SRV records name. What is too long for UDP goes over TCP (RFC 3261 section 18.1.1).
 func call(side string, peer conf.SIPURI, listen []conf.Listen, purpose string) []Passage {
 	p := Passage{Side: side, Direction: Out, Protocol: "tcp", TherePorts: port(uint16(peer.Port)), Purpose: purpose}
-	p.There, p.Who = host(peer)
-	if peer.Transport == "udp" {
-		p.Protocol = "udp"
-		for _, l := range listen {
-			if l.Datagrams() {
-				p.Here, p.HerePorts = l.Addr.Addr(), port(l.Addr.Port())
-				break
-			}
-		}
+	if peer.Port == 0 {
+		p.TherePorts, p.Purpose = anyPort, purpose+", ports by SRV"
 	}
-	if p.Who == "" {
+	p.There, p.Who = host(peer)
+	if peer.Transport != "udp" {
 		return []Passage{p}
 	}
-	return []Passage{p, {Side: side, Direction: Out, Protocol: "udp", TherePorts: port(53), Purpose: fmt.Sprintf("name of %s", p.Who)}}
+	long := p
+	long.Purpose += ", too long for UDP"
+	p.Protocol = "udp"
+	for _, l := range listen {
+		if l.Datagrams() {
+			p.Here, p.HerePorts = l.Addr.Addr(), port(l.Addr.Port())
+			break
+		}
+	}
+	return []Passage{p, long}
 }
 
 // host is where a SIP peer is: an address or a name.

@@ -166,6 +166,9 @@ func rule(p Passage) string {
 	case len(p.There) > 1:
 		words = append(words, family, there[0], "{ "+formatPrefixes(p.There)+" }")
 	}
+	if p.HerePorts == anyPort && p.TherePorts == anyPort {
+		words = append(words, "meta l4proto", p.Protocol)
+	}
 	if p.HerePorts != anyPort {
 		words = append(words, p.Protocol, here[1], formatPorts(p.HerePorts))
 	}
