@@ -10,8 +10,8 @@ import (
 // renewBefore is how long before its end a list of revoked certificates is warned of.
 const renewBefore = 7 * 24 * time.Hour
 
-// revocation checks the file of revoked certificates of a TLS section: that it holds lists, that authorities which are
-// named signed them, and that the newest of each is in date. One that has expired would refuse everybody.
+// revocation checks the file of revoked certificates of a TLS section: that it holds lists, that the newest of each
+// issuer is in date, and whose they are. Certificates whose issuer has no good list are refused.
 func (c checker) revocation(section string, t *TLS) {
 	path := section + ".crl"
 	text, ok := c.read(path, t.CRL, "a file")
@@ -27,26 +27,35 @@ func (c checker) revocation(section string, t *TLS) {
 		c.errorf(path, "%s holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", t.CRL)
 		return
 	}
-	authorities, known := c.namedAuthorities(section, t)
-	for _, list := range newestLists(lists) {
-		if known && !slices.ContainsFunc(authorities, func(ca *x509.Certificate) bool { return list.CheckSignatureFrom(ca) == nil }) {
-			c.errorf(path, "%s has a list of %q that no authority in %s signed, so it would revoke nothing; name the list of that authority", t.CRL, list.Issuer, t.CA)
-			continue
-		}
+	lists = newestLists(lists)
+	for _, list := range lists {
 		c.listInDate(path, t.CRL, list)
+	}
+	if c.sound(path) && t.CA != "" && c.sound(section+".ca") {
+		c.issuers(path, t, lists)
 	}
 }
 
-// namedAuthorities reads tls.ca; known is false where it names none, or was found at fault.
-func (c checker) namedAuthorities(section string, t *TLS) (authorities []*x509.Certificate, known bool) {
-	if t.CA == "" || !c.sound(section+".ca") {
-		return nil, false
-	}
+// issuers compares the lists with the authorities of tls.ca. Either may be right without the other, since a peer may
+// bring the certificate of an authority between; but it is rarely meant.
+func (c checker) issuers(path string, t *TLS, lists []*x509.RevocationList) {
 	text, err := c.host.readFile(t.CA)
 	if err != nil {
-		return nil, false
+		return // reported already
 	}
-	return parseCertificates(text), true
+	authorities := parseCertificates(text)
+	for _, list := range lists {
+		if !slices.ContainsFunc(authorities, func(ca *x509.Certificate) bool { return list.CheckSignatureFrom(ca) == nil }) {
+			c.warnf(path, "%s has a list of %q that no authority in %s signed: it revokes nothing unless peers bring that authority's certificate along; name the list of the authority that issues them", t.CRL, list.Issuer, t.CA)
+		}
+	}
+	for _, ca := range authorities {
+		listed := slices.ContainsFunc(lists, func(l *x509.RevocationList) bool { return l.CheckSignatureFrom(ca) == nil })
+		above := slices.ContainsFunc(authorities, func(sub *x509.Certificate) bool { return sub != ca && sub.CheckSignatureFrom(ca) == nil })
+		if !listed && !above {
+			c.warnf(path, "%s has no list of %q, an authority in %s: certificates that it issued itself would all be refused; add its list", t.CRL, ca.Subject, t.CA)
+		}
+	}
 }
 
 func (c checker) listInDate(path, file string, list *x509.RevocationList) {

@@ -21,7 +21,10 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-func newAuthority(t *testing.T, name string) authority {
+func newAuthority(t *testing.T, name string) authority { return authority{}.below(t, name) }
+
+// below is an authority whose certificate a issued; that of the zero authority issues its own.
+func (a authority) below(t *testing.T, name string) authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -31,7 +34,10 @@ func newAuthority(t *testing.T, name string) authority {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: today.Add(-time.Hour), NotAfter: today.AddDate(10, 0, 0),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if a.cert == nil {
+		a = authority{template, key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,11 +68,8 @@ func listPEM(der []byte) []byte {
 
 func TestRevocationLists(t *testing.T) {
 	folder := certificateFolder(t)
-	lab, err := os.ReadFile(filepath.Join(folder, "ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	ours, others := newAuthority(t, "ours"), newAuthority(t, "others")
+	below := ours.below(t, "below")
 	write := func(name string, parts ...[]byte) {
 		t.Helper()
 		var all []byte
@@ -77,7 +80,9 @@ func TestRevocationLists(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("bundle.pem", lab, ours.pem())
+	write("ours.pem", ours.pem())
+	write("two.pem", ours.pem(), others.pem())
+	write("tiers.pem", ours.pem(), below.pem())
 	const day = 24 * time.Hour
 	begin := today.Add(-time.Hour)
 	good, old, soon := ours.list(t, begin, today.Add(30*day)), ours.list(t, begin.Add(-day), today.Add(-time.Minute)), ours.list(t, begin, today.Add(6*day))
@@ -90,21 +95,25 @@ func TestRevocationLists(t *testing.T) {
 	write("future.crl", ours.list(t, today.Add(time.Hour), today.Add(30*day)))
 	write("others.pem", listPEM(good), listPEM(others.list(t, begin, today.Add(30*day))))
 	write("damaged.pem", listPEM(good[:len(good)/2]))
+	write("below.crl", below.list(t, begin, today.Add(30*day)))
 	write("text.crl", []byte("no list"))
 	for _, tt := range []struct{ file, ca, fault, warning string }{
-		{"good.crl", "bundle.pem", "", ""},
-		{"good.pem", "bundle.pem", "", ""},
-		{"several.pem", "bundle.pem", "", ""},
-		{"endless.crl", "bundle.pem", "", ""},
-		{"expired.pem", "bundle.pem", `expired.pem expired on 2026-03-01, so that every certificate of "CN=ours" would be refused; replace it`, ""},
-		{"soon.crl", "bundle.pem", "", `soon.crl expires on 2026-03-07, and every certificate of "CN=ours" would be refused from then on; replace it before`},
-		{"future.crl", "bundle.pem", "future.crl is not valid before 2026-03-01 13:00:00; check the clock of this host, or replace it", ""},
-		{"others.pem", "bundle.pem", `others.pem has a list of "CN=others" that no authority in bundle.pem signed, so it would revoke nothing; name the list of that authority`, ""},
-		{"good.crl", "ca.pem", `good.crl has a list of "CN=ours" that no authority in ca.pem signed, so it would revoke nothing; name the list of that authority`, ""},
-		{"damaged.pem", "bundle.pem", "damaged.pem has a list that cannot be read: x509: malformed crl; name a file as the authority gives it out", ""},
-		{"text.crl", "bundle.pem", "text.crl holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
-		{"ca.pem", "bundle.pem", "ca.pem holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
-		{"none.crl", "bundle.pem", "none.crl cannot be read: no such file or directory; name a file that this user may read", ""},
+		{"good.crl", "ours.pem", "", ""},
+		{"good.pem", "ours.pem", "", ""},
+		{"several.pem", "ours.pem", "", ""},
+		{"endless.crl", "ours.pem", "", ""},
+		{"expired.pem", "ours.pem", `expired.pem expired on 2026-03-01, so that every certificate of "CN=ours" would be refused; replace it`, ""},
+		{"soon.crl", "ours.pem", "", `soon.crl expires on 2026-03-07, and every certificate of "CN=ours" would be refused from then on; replace it before`},
+		{"future.crl", "ours.pem", "future.crl is not valid before 2026-03-01 13:00:00; check the clock of this host, or replace it", ""},
+		{"others.pem", "two.pem", "", ""},
+		{"others.pem", "ours.pem", "", `others.pem has a list of "CN=others" that no authority in ours.pem signed: it revokes nothing unless peers bring that authority's certificate along; name the list of the authority that issues them`},
+		{"good.crl", "two.pem", "", `good.crl has no list of "CN=others", an authority in two.pem: certificates that it issued itself would all be refused; add its list`},
+		{"good.crl", "tiers.pem", "", `good.crl has no list of "CN=below", an authority in tiers.pem: certificates that it issued itself would all be refused; add its list`},
+		{"below.crl", "tiers.pem", "", ""},
+		{"damaged.pem", "ours.pem", "damaged.pem has a list that cannot be read: x509: malformed crl; name a file as the authority gives it out", ""},
+		{"text.crl", "ours.pem", "text.crl holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
+		{"ca.pem", "ours.pem", "ca.pem holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
+		{"none.crl", "ours.pem", "none.crl cannot be read: no such file or directory; name a file that this user may read", ""},
 	} {
 		t.Run(tt.file+" of "+tt.ca, func(t *testing.T) {
 			text := replace(t, poolTLS, "      ca: "+tt.ca+"\n      crl: "+tt.file+"\n")
