@@ -22,6 +22,9 @@ type Causeway struct {
 	t testing.TB
 }
 
+// hasty ends a race detector soon: it waits a second otherwise, in every test.
+var hasty = []string{"GORACE=atexit_sleep_ms=100"}
+
 // Serve writes configuration, whose admin.listen is admin, into dir, runs binary with it and waits until it is ready.
 // At the end of the test it is stopped as an operator would, and must have left nothing behind: exit code 0, no panic,
 // no data race.
@@ -31,7 +34,7 @@ func Serve(t testing.TB, binary, dir, configuration, admin string) *Causeway {
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := &Causeway{t: t, Admin: admin, Process: Spawn(t, dir, "causeway", nil, binary, "serve", "-c", file)}
+	c := &Causeway{t: t, Admin: admin, Process: Spawn(t, dir, "causeway", hasty, binary, "serve", "-c", file)}
 	t.Cleanup(c.finish)
 	Eventually(t, 20*time.Second, "causeway starts", func() string {
 		if !c.Running() {

@@ -1,0 +1,2 @@
+// Package signalling calls through a running causeway with peers that bend SIP each in their own way.
+package signalling
