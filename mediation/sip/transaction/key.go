@@ -2,7 +2,6 @@ package transaction
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -103,14 +102,12 @@ func oldServerKey(req *sip.Request, via *sip.ViaHeader, sentBy string, method si
 		strconv.FormatUint(uint64(seq.SeqNo), 10), strings.ToLower(via.Transport), sentBy,
 	}
 	// received and rport are ours, written on arrival (18.2.1, RFC 3581 4).
-	var params []string
 	for _, p := range via.Params {
 		if name := strings.ToLower(p.K); name != "received" && name != "rport" {
-			params = append(params, name+"="+p.V)
+			parts = append(parts, name+"="+p.V)
 		}
 	}
-	slices.Sort(params)
-	return join(append(parts, params...)...), nil
+	return join(parts...), nil
 }
 
 // join makes one string of several of which any may hold anything: each goes
