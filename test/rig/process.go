@@ -28,6 +28,24 @@ type Process struct {
 // program printed is shown and kept below test/out.
 func Spawn(t testing.TB, dir, name string, environment []string, path string, args ...string) *Process {
 	t.Helper()
+	return spawn(t, &syscall.SysProcAttr{}, dir, name, environment, path, args...)
+}
+
+// SpawnFamily is Spawn for a program that forks: it gets process identifiers of its own, so that its children end with
+// it however it ends.
+func SpawnFamily(t testing.TB, dir, name string, environment []string, path string, args ...string) *Process {
+	t.Helper()
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+	}
+	return spawn(t, attr, dir, name, environment, path, args...)
+}
+
+func spawn(t testing.TB, attr *syscall.SysProcAttr, dir, name string, environment []string, path string, args ...string) *Process {
+	t.Helper()
 	p := &Process{t: t, Name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
@@ -38,7 +56,8 @@ func Spawn(t testing.TB, dir, name string, environment []string, path string, ar
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
 	p.cmd.Env = append(os.Environ(), environment...)
 	// Should the test binary itself be killed, its children go with it.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	attr.Pdeathsig = syscall.SIGKILL
+	p.cmd.SysProcAttr = attr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}

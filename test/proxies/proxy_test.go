@@ -1,0 +1,137 @@
+package proxies
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"causeway/bench/ua"
+	"causeway/test/rig"
+)
+
+// Numbers that the tests call: a user of the pool, and somebody in the telephone network.
+const (
+	poolNumber    = "+14255550100"
+	gatewayNumber = "+14255550123"
+)
+
+// stage is a causeway behind a proxy of the pool, a user of the pool, and a gateway.
+type stage struct {
+	*causeway
+	proxy          *kamailio
+	alice, gateway *endpoint
+}
+
+// userAt is an endpoint of the pool, by TLS and SRTP.
+func userAt(t *testing.T, net rig.Network, host byte, name string, hz float64, reply func(*ua.Call) ua.Reply) *endpoint {
+	t.Helper()
+	return startEndpoint(t, ua.Config{
+		Name: name, Listen: fmt.Sprintf("tls://%s:5061", net.Addr(host)), TLS: identity(t, everyone(t, net)),
+		SRTP: ua.AES80, Audio: sine(hz),
+	}, reply)
+}
+
+// gatewayAt is the gateway, by TCP and plain RTP.
+func gatewayAt(t *testing.T, net rig.Network, reply func(*ua.Call) ua.Reply) *endpoint {
+	t.Helper()
+	return startEndpoint(t, ua.Config{
+		Name: "gateway", Listen: fmt.Sprintf("tcp://%s:5060", net.Addr(gateway)), Audio: sine(gatewayTone),
+	}, reply)
+}
+
+// setStage runs them all. change, when given, has a word in what causeway and the proxy are told.
+func setStage(t *testing.T, change func(*configuration, *proxyConfig)) *stage {
+	t.Helper()
+	needKamailio(t)
+	net := rig.NewNetwork(t)
+	c := standard(t, net)
+	p := proxyConfig{
+		IP: net.Addr(proxy), TLS: everyone(t, net),
+		Default: fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(poolSide)),
+		Users:   []user{{User: poolNumber, Hops: []hop{{net.Addr(alice), 5061, "tls"}}}},
+	}
+	if change != nil {
+		change(&c, &p)
+	}
+	return &stage{
+		proxy: startProxy(t, p), causeway: start(t, c),
+		alice: userAt(t, net, alice, "alice", poolTone, nil), gateway: gatewayAt(t, net, nil),
+	}
+}
+
+// call places a call in one direction and returns its two ends.
+func (s *stage) call(t *testing.T, fromGateway bool) (placed, taken *ua.Call) {
+	t.Helper()
+	if fromGateway {
+		placed = s.gateway.place(t, fmt.Sprintf("sip:%s@%s:5060;transport=tcp", poolNumber, s.Net.Addr(gatewaySide)), ua.Options{From: gatewayNumber})
+		return placed, s.alice.received(t, 5*time.Second)
+	}
+	placed = s.alice.place(t, fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, s.Net.Addr(proxy)), ua.Options{From: poolNumber})
+	return placed, s.gateway.received(t, 5*time.Second)
+}
+
+// A user of the pool behind Kamailio, which records its route, talks to the gateway. What follows the INVITE takes the
+// way back through the proxy (RFC 3261 12.2.1.1, 16.6 step 4), on the one connection that the dialog came on, whichever
+// end opened it and whichever hangs up.
+func TestCallsThroughAProxy(t *testing.T) {
+	for _, c := range []struct {
+		name                       string
+		fromGateway, calleeHangsUp bool
+	}{
+		{"to the gateway, caller hangs up", false, false},
+		{"to the gateway, callee hangs up", false, true},
+		{"from the gateway, caller hangs up", true, false},
+		{"from the gateway, callee hangs up", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, nil)
+			before := s.holdings()
+			placed, taken := s.call(t, c.fromGateway)
+			atPool, atGateway := placed, taken
+			if c.fromGateway {
+				atPool, atGateway = taken, placed
+			}
+			time.Sleep(1500 * time.Millisecond) // of tones
+			if c.calleeHangsUp {
+				hangUp(t, taken, placed)
+			} else {
+				hangUp(t, placed, taken)
+			}
+			hears(t, "the user", atPool, gatewayTone)
+			hears(t, "the gateway", atGateway, poolTone)
+
+			us := s.Net.Addr(poolSide)
+			ours := c.fromGateway != c.calleeHangsUp // the gateway's end hung up, so the BYE toward the pool is ours
+			if s.proxy.saw(us, "BYE") != ours {
+				t.Errorf("the proxy saw %+v from causeway; BYE from it is %v", s.proxy.seen(us), ours)
+			}
+			if c.fromGateway && !s.proxy.saw(us, "ACK") {
+				t.Errorf("the ACK did not take the route: %+v", s.proxy.seen(us))
+			}
+			oneConnection(t, s.proxy, us)
+			endedBy := map[bool]string{true: "gateway", false: "pool"}[ours]
+			if r := s.recorded(1)[0]; r.Code != 200 || r.EndedBy != endedBy {
+				t.Errorf("record: %d ended by %s, want 200 by %s", r.Code, r.EndedBy, endedBy)
+			}
+			s.settled(before, 2, 20*time.Second)
+		})
+	}
+}
+
+// oneConnection checks that what causeway sent to the proxy came on one connection, whoever opened it. Requests of the
+// proxy are answered where they came: it opens a connection to our Contact for them when ours was from another port.
+func oneConnection(t *testing.T, k *kamailio, us netip.Addr) {
+	t.Helper()
+	used := map[string]bool{}
+	for _, m := range k.seen(us) {
+		if !m.Reply || strings.HasSuffix(m.What, " INVITE") {
+			used[m.Connection] = true
+		}
+	}
+	if len(used) != 1 {
+		t.Errorf("causeway used %d connections to the proxy, want 1: %+v", len(used), k.seen(us))
+	}
+}
