@@ -16,6 +16,9 @@ const (
 	DropStrayResponse              // response for no transaction of ours
 	DropStaleAck                   // ACK whose CSeq is not the INVITE's
 	DropPanic                      // a handler panicked; the request was answered 500 where possible
+	DropForkLimit                  // provisional response of one early dialog too many
+	DropReliableOrder              // reliable provisional response again, or not the next (RFC 3262 4)
+	DropNoPrack                    // reliable provisional response of ours that was never acknowledged
 
 	DropMessageSize           // message longer than the limit
 	DropHeaderCount           // message with more header fields than the limit
@@ -44,6 +47,9 @@ var dropNames = [dropCount]string{
 	DropStrayResponse:  "stray_response",
 	DropStaleAck:       "stale_ack",
 	DropPanic:          "panic",
+	DropForkLimit:      "fork_limit",
+	DropReliableOrder:  "reliable_order",
+	DropNoPrack:        "no_prack",
 
 	DropMessageSize:           "message_size",
 	DropHeaderCount:           "header_count",
