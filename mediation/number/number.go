@@ -45,6 +45,27 @@ func StripPlus(user string) string {
 	return user
 }
 
+// StripSeparators returns number without its visual separators: "-", ".", "(" and ")" (RFC 3966 section 5.1.1), which
+// mean nothing. What is no number stays as it is: a dot in a name means something.
+func StripSeparators(number string) string {
+	if !strings.ContainsAny(number, separators) {
+		return number
+	}
+	bare := make([]byte, 0, len(number))
+	for i := range len(number) {
+		switch c := number[i]; {
+		case isDigit(c) || c == '*' || c == '#' || c == '+' && i == 0:
+			bare = append(bare, c)
+		case strings.IndexByte(separators, c) < 0:
+			return number
+		}
+	}
+	return string(bare)
+}
+
+// separators are the visual separators of RFC 3966 section 3.
+const separators = "-.()"
+
 // HasEnterpriseContext reports whether the parameters of user (as SplitUser takes it) hold phone-context=enterprise:
 // a number of a private plan, which must not be normalized. Names and values compare without case (RFC 3966
 // section 4, section 5.1.5).

@@ -56,6 +56,28 @@ func TestStripPlus(t *testing.T) {
 	}
 }
 
+func TestStripSeparators(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"+1-425-555-0100", "+14255550100"},
+		{"(425)555.0100", "4255550100"},
+		{"+(1)425.555.0100", "+14255550100"},
+		{"*31#-0100", "*31#0100"},
+		{"14255550100", "14255550100"},
+		{"1-800-FLOWERS", "1-800-FLOWERS"},
+		{"alice.smith", "alice.smith"},
+		{"1+425-555", "1+425-555"},
+		{"--", ""},
+		{"", ""},
+	} {
+		if got := StripSeparators(tt.in); got != tt.want {
+			t.Errorf("StripSeparators(%q) = %q, want %q", tt.in, got, tt.want)
+		}
+		if got := StripSeparators(tt.want); got != tt.want {
+			t.Errorf("StripSeparators(%q) = %q: not idempotent", tt.want, got)
+		}
+	}
+}
+
 func TestSplitUser(t *testing.T) {
 	for _, tt := range []struct{ in, number, params string }{
 		{"+14255550100;ext=50100", "+14255550100", ";ext=50100"},
