@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -30,11 +31,14 @@ type Parties struct {
 	Headers []Header
 	// Rules names the location profile rules that fired, "field: rule".
 	Rules []string
+
+	invite *sip.Request // they are of; nil when there is none
 }
 
-// PartiesOf are the identities of an INVITE as it came.
+// PartiesOf are the identities of an INVITE as it came. They refer to req, which
+// must not be changed while they are in use.
 func PartiesOf(req *sip.Request) Parties {
-	return Parties{RequestURI: *req.Recipient.Clone(), From: *cloneFrom(req.From()), To: *cloneTo(req.To())}
+	return Parties{RequestURI: *req.Recipient.Clone(), From: *cloneFrom(req.From()), To: *cloneTo(req.To()), invite: req}
 }
 
 // Numbering are the number rules of a Mediation Server, and what crosses it.
@@ -55,105 +59,92 @@ type Numbering struct {
 // as they came, without their plus where the setting says so; hosts are the
 // gateway's and our own, so that no address of one side shows on the other.
 func (n Numbering) ToGateway(p Parties, peer Hop, localHost string) Parties {
-	out := p.readdress(peer, localHost)
-	if n.RemovePlus {
-		for _, u := range []*sip.Uri{&out.RequestURI, &out.From.Address, &out.To.Address} {
-			editUser(u, number.StripPlus)
-		}
+	c := n.crossing(p.message(), true, localHost)
+	out := c.readdress(p, peer)
+	for _, u := range []*sip.Uri{&out.RequestURI, &out.From.Address, &out.To.Address} {
+		c.number("", u)
 	}
+	out.Headers, out.Rules = c.carry(p.message()), c.rules
 	return out
 }
 
 // FromGateway is how a call from the gateway is presented to the pool: the
 // numbers of Request-URI, To and From in E.164 where the location profile can
 // make them so. A From number that stays outside E.164 is asserted with
-// phone-context=enterprise, so that the pool looks it up as a private one.
+// phone-context=enterprise, so that the pool looks it up as a private one,
+// unless the gateway has asserted an identity itself.
 func (n Numbering) FromGateway(p Parties, peer Hop, localHost string) Parties {
-	out := p.readdress(peer, localHost)
-	n.normalize(&out, "request_uri", &out.RequestURI)
-	n.normalize(&out, "to", &out.To.Address)
-	if out.anonymous() {
-		return out // no number: the caller withheld it
+	c := n.crossing(p.message(), false, localHost)
+	out := c.readdress(p, peer)
+	c.number("request_uri", &out.RequestURI)
+	c.number("to", &out.To.Address)
+	private := false
+	if !isAnonymous(&out.From.Address) { // else there is no number: the caller withheld it
+		private = c.number("from", &out.From.Address)
 	}
-	if private := n.normalize(&out, "from", &out.From.Address); private != "" {
-		num, params := number.SplitUser(private)
-		if !strings.Contains(strings.ToLower(params), "phone-context=") {
-			params += ";phone-context=enterprise"
-		}
-		out.Headers = append(out.Headers, Header{
-			"P-Asserted-Identity", "<sip:" + num + params + "@" + localHost + ";user=phone>",
-		})
+	out.Headers = c.carry(p.message())
+	if private && !slices.ContainsFunc(out.Headers, func(h Header) bool { return h.Name == assertedIdentity }) {
+		out.Headers = append(out.Headers, Header{assertedIdentity, "<" + c.enterprise(userOf(&out.From.Address)).String() + ">"})
 	}
+	out.Rules = c.rules
 	return out
 }
 
-// normalize rewrites u's number by the location profile and returns the user
-// part when it is a number that is still not E.164.
-func (n Numbering) normalize(p *Parties, field string, u *sip.Uri) (private string) {
+const assertedIdentity = "P-Asserted-Identity"
+
+// message is what the identities came in, nil when there is none.
+func (p Parties) message() sip.Message {
+	if p.invite == nil {
+		return nil
+	}
+	return p.invite
+}
+
+// number gives u's number the form of the side it goes to: toward the gateway
+// without its plus where the setting says so, from it in E.164 where the
+// location profile can make it so. private: it is a number, and not E.164
+// afterwards, and does not say what plan it is of. field names it in the rules
+// that fired.
+func (c *crossing) number(field string, u *sip.Uri) (private bool) {
 	user := userOf(u)
-	if context, ok := u.UriParams.Get("phone-context"); number.HasEnterpriseContext(user) || ok && strings.EqualFold(context, "enterprise") {
-		return ""
+	if c.toGateway {
+		if c.n.RemovePlus && user != "" {
+			setUser(u, number.StripPlus(user))
+		}
+		return false
+	}
+	if number.HasEnterpriseContext(user) || strings.EqualFold(uriParam(u, "phone-context"), "enterprise") {
+		return false
 	}
 	num, params := number.SplitUser(user)
+	num = number.StripSeparators(num)
 	if !dialable(num) {
-		return "" // a name, or nobody: there is no number to make E.164
+		return false // a name, or nobody: there is no number to make E.164
 	}
-	if n.Profile != nil {
-		result := n.Profile.Normalize(num)
-		if result.Rule != "" {
-			p.Rules = append(p.Rules, field+": "+result.Rule)
-		}
-		num = result.Number
-		setUser(u, num+params)
+	result := c.n.Profile.Normalize(num)
+	if result.Rule != "" {
+		c.rules = append(c.rules, field+": "+result.Rule)
 	}
-	if number.IsE164(num) {
-		return ""
+	setUser(u, result.Number+params)
+	return !number.IsE164(result.Number)
+}
+
+// enterprise is a private number as it is asserted: seed-facts P7, RFC 3966
+// 5.1.5.
+func (c *crossing) enterprise(user string) *sip.Uri {
+	num, params := number.SplitUser(user)
+	if !strings.Contains(strings.ToLower(params), "phone-context=") {
+		params += ";phone-context=enterprise"
 	}
-	return num + params
+	u := &sip.Uri{Scheme: "sip", User: num + params, Host: c.localHost}
+	u.UriParams.Add("user", "phone")
+	return u
 }
 
 // dialable says whether s is made of what can be dialled.
 func dialable(s string) bool {
 	s = strings.TrimPrefix(s, "+")
 	return s != "" && strings.Trim(s, "0123456789*#") == ""
-}
-
-// readdress gives the URIs the hosts of the side they go to.
-func (p Parties) readdress(peer Hop, localHost string) Parties {
-	out := p
-	out.Rules, out.Headers = nil, nil
-	out.RequestURI = readdress(p.RequestURI, peer.Host, peer.Port)
-	out.To.Address = readdress(p.To.Address, peer.Host, 0)
-	out.From.Address = readdress(p.From.Address, localHost, 0)
-	if p.anonymous() {
-		out.From.Address = sip.Uri{Scheme: "sip", User: p.From.Address.User, Host: anonymousHost}
-	}
-	out.To.Params, out.From.Params = nil, nil
-	return out
-}
-
-func (p Parties) anonymous() bool {
-	return isSIP(&p.From.Address) && strings.EqualFold(p.From.Address.Host, anonymousHost)
-}
-
-// anonymousHost stands for "no identity" and is no address (RFC 3323 4.1.1.3).
-const anonymousHost = "anonymous.invalid"
-
-// readdress keeps scheme, user and user=phone of a SIP URI, and leaves other
-// schemes alone: a tel: URI has no host. A sips: URI becomes sip:, because
-// the next hop's transport is ours to choose.
-func readdress(u sip.Uri, host string, port int) sip.Uri {
-	if !isSIP(&u) {
-		return *u.Clone()
-	}
-	out := sip.Uri{Scheme: "sip", User: u.User, Host: host, Port: port}
-	if v, ok := u.UriParams.Get("user"); ok {
-		out.UriParams.Add("user", v)
-	}
-	if v, ok := u.UriParams.Get("phone-context"); ok {
-		out.UriParams.Add("phone-context", v)
-	}
-	return out
 }
 
 // userOf is the part of a URI that holds the number: the user part, or all
@@ -163,12 +154,6 @@ func userOf(u *sip.Uri) string {
 		return u.Raw()
 	}
 	return u.User
-}
-
-func editUser(u *sip.Uri, edit func(string) string) {
-	if user := userOf(u); user != "" {
-		setUser(u, edit(user))
-	}
 }
 
 func setUser(u *sip.Uri, user string) {
