@@ -29,7 +29,9 @@ type side struct {
 	Peer   string   // next_hop of the pool, peer of the gateway
 	SRTP   string
 	TLS    rig.PKI  // none when Cert is empty
-	More   []string // further lines below the side, and, indented, below what stands last: tls
+	CRL    string   // file
+	Name   string   // tls.name
+	More   []string // further lines below the side
 }
 
 // configuration is that of one causeway.
@@ -46,6 +48,9 @@ type configuration struct {
 	More      []string // further lines below mediation:
 }
 
+// quiet turns a side's heartbeat off, so that what a proxy or a gateway sees are calls.
+const quiet = "heartbeat: {interval: 0s}"
+
 // standard is a causeway on the first addresses of a network: pool by TLS, gateway by TCP, media on ports that nobody
 // else of that network uses.
 func standard(t *testing.T, net rig.Network) configuration {
@@ -54,12 +59,12 @@ func standard(t *testing.T, net rig.Network) configuration {
 		Net: net, Binary: binaries.Checked, Name: "causeway", Ports: "61000-61099",
 		Pool: side{
 			Listen: []string{fmt.Sprintf("tls://%s:5061", net.Addr(poolSide))}, SRTP: "required",
-			Peer: fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(proxy)), TLS: everyone(t, net),
+			Peer: fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(proxy)), TLS: everyone(t, net), More: []string{quiet},
 		},
 		PoolPeers: []string{net.String()},
 		Gateway: side{
 			Listen: []string{fmt.Sprintf("tcp://%s:5060", net.Addr(gatewaySide))}, SRTP: "rejected",
-			Peer: fmt.Sprintf("sip:%s:5060;transport=tcp", net.Addr(gateway)),
+			Peer: fmt.Sprintf("sip:%s:5060;transport=tcp", net.Addr(gateway)), More: []string{quiet},
 		},
 		Media: [2]string{net.Addr(poolSide).String(), net.Addr(gatewaySide).String()},
 	}
@@ -112,6 +117,11 @@ func (s *side) write(b *strings.Builder) {
 	fmt.Fprintf(b, "    srtp: %s\n", s.SRTP)
 	if s.TLS.Cert != "" {
 		fmt.Fprintf(b, "    tls:\n      certificate: %s\n      key: %s\n      ca: %s\n", s.TLS.Cert, s.TLS.Key, s.TLS.CA)
+		for key, value := range map[string]string{"crl": s.CRL, "name": s.Name} {
+			if value != "" {
+				fmt.Fprintf(b, "      %s: %q\n", key, value)
+			}
+		}
 	}
 	for _, line := range s.More {
 		fmt.Fprintf(b, "    %s\n", line)

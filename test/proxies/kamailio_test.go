@@ -82,7 +82,6 @@ func startProxy(t *testing.T, c proxyConfig) *kamailio {
 	}
 	k := &kamailio{t: t, config: c}
 	k.run()
-	t.Cleanup(k.end)
 	return k
 }
 
@@ -93,6 +92,7 @@ func (k *kamailio) run() {
 	dir := k.config.Dir
 	k.Process = rig.SpawnFamily(k.t, dir, fmt.Sprintf("kamailio%d", k.runs), nil, needKamailio(k.t),
 		"-DD", "-E", "-f", filepath.Join(dir, "kamailio.cfg"), "-Y", dir, "-w", dir, "-m", "32", "-M", "4", "-a", "no")
+	k.t.Cleanup(k.end)
 	rig.Eventually(k.t, 15*time.Second, "kamailio answers", func() string {
 		if !k.Running() {
 			k.t.Fatalf("kamailio ended at once: %v\n%s", k.Wait(0), k.Output())
@@ -125,6 +125,9 @@ func (k *kamailio) silent() string {
 
 // end asks it to end, as a restart of a service does.
 func (k *kamailio) end() {
+	if !k.Running() {
+		return
+	}
 	if err := k.Stop(syscall.SIGTERM, 10*time.Second); err != nil {
 		k.t.Errorf("kamailio on SIGTERM: %v", err)
 	}

@@ -135,3 +135,97 @@ func oneConnection(t *testing.T, k *kamailio, us netip.Addr) {
 		t.Errorf("causeway used %d connections to the proxy, want 1: %+v", len(used), k.seen(us))
 	}
 }
+
+// The proxy goes away in the middle of a call, and its connections with it. When somebody hangs up, the BYE gets through
+// all the same: a new connection to the first of the route set (RFC 3261 12.2.1.1, 18.4).
+func TestProxyRestarts(t *testing.T) {
+	for _, c := range []struct {
+		name                   string
+		fromGateway, byGateway bool
+	}{
+		{"called by the gateway, which hangs up", true, true},
+		{"called by the gateway, the user hangs up", true, false},
+		{"calls the gateway, which hangs up", false, true},
+		{"calls the gateway, hangs up", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, nil)
+			before := s.holdings()
+			placed, taken := s.call(t, c.fromGateway)
+			atPool, atGateway := placed, taken
+			if c.fromGateway {
+				atPool, atGateway = taken, placed
+			}
+			time.Sleep(500 * time.Millisecond)
+			s.proxy.restart()
+			time.Sleep(800 * time.Millisecond) // of tones: media does not depend on the proxy
+			if c.byGateway {
+				hangUp(t, atGateway, atPool)
+			} else {
+				hangUp(t, atPool, atGateway)
+			}
+			hears(t, "the user", atPool, gatewayTone)
+			hears(t, "the gateway", atGateway, poolTone)
+			if byUs := s.proxy.saw(s.Net.Addr(poolSide), "BYE"); byUs != c.byGateway {
+				t.Errorf("the new proxy saw a BYE from causeway: %v, want %v", byUs, c.byGateway)
+			}
+			if r := s.recorded(1)[0]; r.Code != 200 || r.EndedBy != map[bool]string{true: "gateway", false: "pool"}[c.byGateway] {
+				t.Errorf("record: %d ended by %s", r.Code, r.EndedBy)
+			}
+			s.settled(before, 2, 20*time.Second)
+		})
+	}
+}
+
+// A user behind the proxy by TCP: the proxy records both of its addresses, one for each transport, and each BYE goes
+// back through both (RFC 5658 3.3).
+func TestTwoRecordedRoutes(t *testing.T) {
+	for _, fromGateway := range []bool{true, false} {
+		t.Run(fmt.Sprintf("called by the gateway %v", fromGateway), func(t *testing.T) {
+			t.Parallel()
+			s := setStage(t, func(c *configuration, p *proxyConfig) {
+				c.Pool.SRTP = "rejected"
+				p.Users[0].Hops[0] = hop{c.Net.Addr(alice), 5060, "tcp"}
+			})
+			s.alice.stop()
+			s.alice = startEndpoint(t, ua.Config{
+				Name: "alice", Listen: fmt.Sprintf("tcp://%s:5060", s.Net.Addr(alice)), Audio: sine(poolTone),
+			}, nil)
+			for _, byCaller := range []bool{true, false} {
+				var placed, taken *ua.Call
+				if fromGateway {
+					placed, taken = s.call(t, true)
+				} else {
+					placed = s.alice.place(t, fmt.Sprintf("sip:%s@%s:5060;transport=tcp", gatewayNumber, s.Net.Addr(proxy)), ua.Options{From: poolNumber})
+					taken = s.gateway.received(t, 5*time.Second)
+				}
+				if n := len(routesOf(placed, taken)); n != 2 {
+					t.Errorf("the user was told %d routes, want 2", n)
+				}
+				if byCaller {
+					hangUp(t, placed, taken)
+				} else {
+					hangUp(t, taken, placed)
+				}
+			}
+			oneConnection(t, s.proxy, s.Net.Addr(poolSide))
+		})
+	}
+}
+
+// routesOf returns the Record-Route headers that the user of the pool got: in the INVITE that it took, or in the 200 to
+// the one it placed.
+func routesOf(placed, taken *ua.Call) []string {
+	all := taken.Invite().Headers
+	if responses := placed.Responses(); len(responses) > 0 {
+		all = append(all, responses[len(responses)-1].Headers...)
+	}
+	var routes []string
+	for _, h := range all {
+		if strings.EqualFold(h.Name, "Record-Route") {
+			routes = append(routes, h.Value)
+		}
+	}
+	return routes
+}
