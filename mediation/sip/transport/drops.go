@@ -26,7 +26,6 @@ const (
 	DropUnproven              // connection ended to make room: too many had sent no valid request
 	DropUnprovenTimeout       // connection without a valid request in time
 	DropSlowMessage           // message that was begun and not finished in time
-	DropIdle                  // connection that nobody used
 	DropWriteTimeout          // connection whose peer did not read
 	DropCertificateName       // certificate without the expected name
 	DropCertificateRevoked    // certificate that its issuer's revocation list names
@@ -57,7 +56,6 @@ var dropNames = [dropCount]string{
 	DropUnproven:              "unproven",
 	DropUnprovenTimeout:       "unproven_timeout",
 	DropSlowMessage:           "slow_message",
-	DropIdle:                  "idle",
 	DropWriteTimeout:          "write_timeout",
 	DropCertificateName:       "certificate_name",
 	DropCertificateRevoked:    "certificate_revoked",

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -102,75 +101,3 @@ var (
 	// ErrTooMany: Limits.Connections connections of ours are open.
 	ErrTooMany = errors.New("too many connections")
 )
-
-// Layer is the transport of one side. Its methods may be called from any
-// goroutine, Receive and Lost included, but for Close.
-type Layer struct {
-	cfg Config
-}
-
-// Open binds every listener of cfg. Serve starts them, Close releases them. An
-// error names the listener that could not be bound.
-func Open(cfg Config) (*Layer, error) { return &Layer{cfg: cfg}, nil }
-
-// Serve starts reading from the listeners and returns at once. It is called
-// once.
-func (l *Layer) Serve() {}
-
-// Close stops the listeners, gives what waits to be sent flushTimeout, ends
-// every connection (Lost is told) and returns when no goroutine of the Layer
-// is left. The caller must hold no lock that Receive or Lost need.
-func (l *Layer) Close() error { return nil }
-
-// Send sends one message on a flow while it is open; it never dials. ErrGone
-// when the connection has ended. On tcp and tls it returns before the message
-// is on the wire: a peer that does not read loses the connection, and
-// Config.Lost says so. b may be reused when Send returns.
-func (l *Layer) Send(f Flow, b []byte) error { return ErrGone }
-
-// Find returns an open connection to an address, on which requests may be
-// sent, whoever made it; the newest when there are several. On udp there is
-// one as soon as a listener has the address's family.
-func (l *Layer) Find(network string, remote netip.AddrPort) (Flow, bool) { return Flow{}, false }
-
-// Dial returns a connection to an address as Find does, or makes one. On tls,
-// name is what the peer's certificate must carry and what is asked for by SNI;
-// "" means that it carries the address. Callers that want the same connection
-// wait for one attempt; ctx ends the waiting of its caller alone.
-func (l *Layer) Dial(ctx context.Context, network string, to netip.AddrPort, name string) (Flow, error) {
-	return Flow{}, ErrGone
-}
-
-// Live says whether a message can still be sent on the flow.
-func (l *Layer) Live(f Flow) bool { return false }
-
-// Prove says that a valid request came on the flow: Limits.Unproven and
-// ProveWithin do not count for it any more.
-func (l *Layer) Prove(f Flow) {}
-
-// End closes the flow's connection for a reason of the caller's, which Lost
-// gets to hear: a peer that answers nothing on it may be a dead one. It does
-// not wait.
-func (l *Layer) End(f Flow, reason error) {}
-
-// Local is the listener whose address stands in Via and Contact toward peers
-// on network, with the port that was bound; the first listener when none has
-// that network.
-func (l *Layer) Local(network string) Listener { return Listener{} }
-
-// Stats are the connections of a Layer now, and what it counted so far.
-type Stats struct {
-	Connections int            // open, whoever made them
-	Unproven    int            // of those, made by peers and without a valid request; handshakes too
-	Networks    map[string]int // Connections by network, "tcp" and "tls"
-	Keepalives  uint64         // CRLF pings and empty datagrams so far (RFC 5626 3.5.1)
-}
-
-// Stats reads the numbers of the moment.
-func (l *Layer) Stats() Stats { return Stats{} }
-
-// Reply is the flow on which the response to a received request goes (RFC 3261
-// 18.2.2, RFC 3581 4): the one it came on; over udp without rport, the port of
-// the sender's Via at the address it came from. maddr is not followed: a
-// response goes to where the request came from and to nobody else.
-func Reply(req *sip.Request, f Flow) Flow { return f }
