@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +26,8 @@ type exchanger interface {
 
 // RegistrationConfig is what a trunk says about REGISTER (RFC 3261 10.2).
 type RegistrationConfig struct {
-	Registrar   sip.Uri        // Request-URI; its user is left out (10.2)
-	AOR         sip.Uri        // To and From
-	Contact     sip.Uri        // the binding: where this side listens
+	Registrar   string         // SIP URI: the Request-URI; its user is left out (10.2)
+	AOR         string         // SIP URI: To and From; its user stands in the binding too
 	Expires     time.Duration  // asked for, whole seconds
 	Credentials *Credentials   // nil: a challenge is a failure
 	Peer        *locate.Peer   // where REGISTER goes, whatever Registrar's host is, and who may challenge
@@ -43,10 +41,13 @@ type RegistrationConfig struct {
 // It is a machine without I/O: request gives what is to be sent when next says
 // so, and answered or failed is told what became of it.
 type Registration struct {
-	cfg    RegistrationConfig
-	auth   *authorizer
-	callID string // the same for every REGISTER (10.2.4)
-	tag    string // of From
+	cfg     RegistrationConfig
+	uri     sip.Uri // Request-URI
+	aor     sip.Uri
+	contact sip.Uri // the binding
+	auth    *authorizer
+	callID  string // the same for every REGISTER (10.2.4)
+	tag     string // of From
 
 	mu      sync.Mutex    // guards the following
 	due     time.Time     // when the next request is to be sent; zero: at once
@@ -97,20 +98,34 @@ var (
 	errMinExpires = errors.New("423 without a usable Min-Expires")
 )
 
-// NewRegistration makes a registration that has not begun.
-func NewRegistration(cfg RegistrationConfig) *Registration {
+// NewRegistration makes a registration that has not begun: of the address that
+// this side listens on for network. An error says which URI cannot be used.
+func (e *Endpoint) NewRegistration(cfg RegistrationConfig, network string) (*Registration, error) {
+	return newRegistration(cfg, e.contact(network).Address)
+}
+
+func newRegistration(cfg RegistrationConfig, contact sip.Uri) (*Registration, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Registrar.User, cfg.Registrar.Password = "", ""
-	r := &Registration{cfg: cfg, tag: newTag(), callID: newTag() + "@" + cfg.Contact.Host, ask: cfg.Expires}
+	r := &Registration{cfg: cfg, contact: contact, tag: newTag(), callID: newTag() + "@" + contact.Host, ask: max(cfg.Expires, time.Second)}
+	for _, u := range []struct {
+		text string
+		uri  *sip.Uri
+	}{{cfg.Registrar, &r.uri}, {cfg.AOR, &r.aor}} {
+		if err := sip.ParseUri(u.text, u.uri); err != nil || !isSIP(u.uri) || u.uri.Host == "" {
+			return nil, fmt.Errorf("%q is no SIP URI", u.text)
+		}
+	}
+	r.contact.User = r.aor.User
+	r.uri.User, r.uri.Password = "", ""
 	if cfg.Credentials != nil {
 		r.auth = newAuthorizer(*cfg.Credentials, cfg.Peer.Allowed)
 	}
-	return r
+	return r, nil
 }
 
 // RunRegistration registers at once, refreshes the binding until ctx ends, and
@@ -156,12 +171,12 @@ func (r *Registration) step(ctx context.Context, ex exchanger) bool {
 	defer cancel()
 	res, err := ex.exchange(within, req)
 	switch {
+	case err == nil:
+		r.answered(time.Now(), res)
 	case ctx.Err() != nil:
 		r.abandoned()
-	case err != nil:
-		r.failed(time.Now(), err)
 	default:
-		r.answered(time.Now(), res)
+		r.failed(time.Now(), err)
 	}
 	return true
 }
@@ -252,16 +267,16 @@ func (r *Registration) build() *sip.Request {
 	if r.leaving {
 		expires = 0
 	}
-	req := sip.NewRequest(sip.REGISTER, *r.cfg.Registrar.Clone())
-	from := &sip.FromHeader{Address: *r.cfg.AOR.Clone(), Params: sip.NewParams()}
+	req := sip.NewRequest(sip.REGISTER, *r.uri.Clone())
+	from := &sip.FromHeader{Address: *r.aor.Clone(), Params: sip.NewParams()}
 	from.Params.Add("tag", r.tag)
 	callID := sip.CallIDHeader(r.callID)
 	maxForwards := sip.MaxForwardsHeader(maxForwardsInitial)
-	contact := &sip.ContactHeader{Address: *r.cfg.Contact.Clone(), Params: sip.NewParams()}
+	contact := &sip.ContactHeader{Address: *r.contact.Clone(), Params: sip.NewParams()}
 	contact.Params.Add("expires", fmt.Sprint(expires))
 	expiresHeader := sip.ExpiresHeader(expires)
 	for _, h := range []sip.Header{
-		&maxForwards, from, &sip.ToHeader{Address: *r.cfg.AOR.Clone()}, &callID,
+		&maxForwards, from, &sip.ToHeader{Address: *r.aor.Clone()}, &callID,
 		&sip.CSeqHeader{MethodName: sip.REGISTER}, contact, &expiresHeader,
 	} {
 		req.AppendHeader(h)
@@ -345,11 +360,11 @@ func (r *Registration) giveUpLocked(now time.Time, err error, after time.Duratio
 	r.trying, r.again, r.sent = false, nil, nil
 	if r.leaving {
 		r.until, r.unknown = time.Time{}, false
-		r.cfg.Log.Warn("the binding could not be removed; it runs out by itself", "aor", r.cfg.AOR.String(), "err", err)
+		r.cfg.Log.Warn("the binding could not be removed; it runs out by itself", "aor", r.cfg.AOR, "err", err)
 		return
 	}
 	if r.fails == 0 || r.err.Error() != err.Error() {
-		r.cfg.Log.Warn("not registered", "aor", r.cfg.AOR.String(), "target", r.target.Addr.String(), "err", err)
+		r.cfg.Log.Warn("not registered", "aor", r.cfg.AOR, "target", r.target.Addr.String(), "err", err)
 	}
 	wait := backoffMost
 	if r.fails < 10 {
@@ -366,7 +381,7 @@ func (r *Registration) boundLocked(now time.Time, res *sip.Response) {
 	r.unknown = false
 	if r.leaving {
 		r.trying, r.until = false, time.Time{}
-		r.cfg.Log.Info("the binding is removed", "aor", r.cfg.AOR.String())
+		r.cfg.Log.Info("the binding is removed", "aor", r.cfg.AOR)
 		return
 	}
 	granted := r.granted(res)
@@ -376,87 +391,9 @@ func (r *Registration) boundLocked(now time.Time, res *sip.Response) {
 		return
 	}
 	if r.err != nil || r.until.IsZero() || r.home != r.target {
-		r.cfg.Log.Info("registered", "aor", r.cfg.AOR.String(), "target", r.target.Addr.String(), "expires", granted)
+		r.cfg.Log.Info("registered", "aor", r.cfg.AOR, "target", r.target.Addr.String(), "expires", granted)
 	}
 	r.trying, r.fails, r.err = false, 0, nil
 	r.home, r.until = r.target, now.Add(granted)
 	r.due = now.Add(min(max(granted/2, refreshAtLeast), refreshAtMost))
-}
-
-// granted is the time that a 2xx gives our binding, which may be one among
-// several (10.2.4): its own parameter, else the Expires header, else what we
-// asked for. Some registrars write the binding's address anew; then the
-// shortest time of all is the safe one.
-func (r *Registration) granted(res *sip.Response) time.Duration {
-	whole, ok := seconds(res, "Expires")
-	if !ok {
-		whole = r.ask
-	}
-	shortest := time.Duration(-1)
-	for _, h := range res.GetHeaders("Contact") {
-		c, ok := h.(*sip.ContactHeader)
-		if !ok {
-			continue
-		}
-		expires := whole
-		for _, key := range c.Params.Keys() {
-			if value, _ := c.Params.Get(key); strings.EqualFold(key, "expires") {
-				if d, ok := parseSeconds(value); ok {
-					expires = d
-				}
-			}
-		}
-		if sameBinding(&c.Address, &r.cfg.Contact) {
-			return expires
-		}
-		if shortest < 0 || expires < shortest {
-			shortest = expires
-		}
-	}
-	if shortest >= 0 {
-		return shortest
-	}
-	return whole
-}
-
-// sameBinding compares two Contact URIs by what makes a binding: user, host
-// and port (a part of RFC 3261 19.1.4; registrars drop and add parameters).
-func sameBinding(a, b *sip.Uri) bool {
-	port := func(u *sip.Uri) int {
-		transport, _ := u.UriParams.Get("transport")
-		standard := 5060
-		if strings.EqualFold(u.Scheme, "sips") || strings.EqualFold(transport, "tls") {
-			standard = 5061
-		}
-		return cmp.Or(u.Port, standard)
-	}
-	return a.User == b.User && strings.EqualFold(strings.Trim(a.Host, "[]"), strings.Trim(b.Host, "[]")) && port(a) == port(b)
-}
-
-// seconds is a header's value in delta-seconds; what follows the number, a
-// comment or parameters of Retry-After, is passed over.
-func seconds(res *sip.Response, name string) (time.Duration, bool) {
-	h := res.GetHeader(name)
-	if h == nil {
-		return 0, false
-	}
-	return parseSeconds(h.Value())
-}
-
-// parseSeconds reads delta-seconds (RFC 3261 25.1), which end at 2^32-1
-// (20.19).
-func parseSeconds(s string) (time.Duration, bool) {
-	s = strings.TrimSpace(s)
-	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(s)
-	}
-	if end == 0 {
-		return 0, false
-	}
-	n := uint64(0)
-	for _, digit := range s[:end] {
-		n = min(n*10+uint64(digit-'0'), 1<<32-1)
-	}
-	return time.Duration(n) * time.Second, true
 }
