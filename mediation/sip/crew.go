@@ -18,14 +18,23 @@ type crew struct {
 	idle    chan struct{} // made by who waits, closed when n is 0
 }
 
-// run starts f, unless the crew was stopped.
-func (c *crew) run(f func()) bool {
+// enter makes the calling goroutine one of the crew until it says leave; false
+// when the crew was stopped.
+func (c *crew) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
 		return false
 	}
 	c.n++
+	return true
+}
+
+// run starts f, unless the crew was stopped.
+func (c *crew) run(f func()) bool {
+	if !c.enter() {
+		return false
+	}
 	go func() {
 		defer c.leave()
 		defer func() {

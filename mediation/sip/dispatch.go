@@ -1,231 +1,288 @@
 package sip
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"net/netip"
 	"runtime/debug"
-	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"causeway/mediation/sip/transaction"
+	"causeway/mediation/sip/transport"
 )
 
-// newDialogMark stands in the routing field of a received INVITE that came
-// without a To tag, a field that has no other use in a received message.
-const newDialogMark = "new"
+// arrive takes every message of this side, on its connection's goroutine, in
+// order of arrival: what belongs to one dialog stays in order.
+func (e *Endpoint) arrive(msg sip.Message, flow transport.Flow) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.panicked(p, debug.Stack())
+		}
+	}()
+	switch msg := msg.(type) {
+	case *sip.Response:
+		e.arriveResponse(msg, flow)
+	case *sip.Request:
+		e.arriveRequest(msg, flow)
+	}
+}
 
-// arrive sees every message on its connection's goroutine, before the
-// transactions do and before anybody else can read it, and does what may not
-// be done later:
-//
-// It notes where a request came from in its Via (RFC 3261 18.2.1). A response
-// whose connection is gone is sent to that address, and not to whatever
-// address the sender wrote there (18.2.2).
-//
-// It gives a fresh INVITE our To tag, so that every response to it has that
-// tag, the stack's own 100 and 487 included (8.2.6.2).
-func (e *Endpoint) arrive(msg sip.Message) {
-	req, ok := msg.(*sip.Request)
-	if !ok {
+func (e *Endpoint) arriveResponse(res *sip.Response, flow transport.Flow) {
+	key, err := transaction.ClientKey(res)
+	if err != nil || res.StatusCode < 100 || res.StatusCode > 699 {
+		e.drops.Add(DropInvalid)
 		return
 	}
-	if via := req.Via(); via != nil {
-		if source, err := netip.ParseAddrPort(req.Source()); err == nil {
-			via.Params.Add("received", source.Addr().Unmap().String())
+	e.mu.Lock()
+	r := e.clients[key]
+	e.mu.Unlock()
+	if res.From() == nil || res.To() == nil || res.CallID() == nil {
+		e.drops.Add(DropInvalid)
+		if r != nil && res.StatusCode >= 200 {
+			r.receiveRefuse(key) // final all the same: nothing will follow it
 		}
+		return
 	}
-	if to := req.To(); to != nil && req.Method == sip.INVITE {
-		if tag, ok := to.Params.Get("tag"); !ok || tag == "" {
-			to.Params.Add("tag", newTag())
-			req.SetDestination(newDialogMark)
+	if r == nil {
+		e.drops.Add(DropStrayResponse)
+		return
+	}
+	e.tp.Prove(flow)
+	r.receiveResponse(key, res, flow)
+}
+
+func (e *Endpoint) arriveRequest(req *sip.Request, flow transport.Flow) {
+	if f := checkForm(req); f != nil {
+		if req.Method == sip.ACK || req.Via() == nil {
+			e.drops.Add(DropInvalid)
+			return
 		}
+		e.refuse(req, flow, f)
+		return
 	}
+	key, err := transaction.ServerKey(req)
+	if err != nil {
+		e.drops.Add(DropInvalid)
+		return
+	}
+	if s := e.serverOf(key); s != nil {
+		s.receiveRepeated(req, key)
+		return
+	}
+	if f := validate(req, &e.env); f != nil {
+		if req.Method == sip.ACK {
+			e.drops.Add(DropInvalid)
+			return
+		}
+		e.refuse(req, flow, f)
+		return
+	}
+	e.tp.Prove(flow)
+	switch {
+	case req.Method == sip.CANCEL:
+		e.arriveCancel(req, key, flow)
+	case !isNew(req):
+		e.inDialog(req, key, flow)
+	case req.Method == sip.INVITE:
+		e.newSession(req, key, flow)
+	case req.Method == sip.OPTIONS:
+		e.reply(req, flow, optionsResponse(req, &e.env))
+	case req.Method == sip.ACK:
+		e.drops.Add(DropAckUnmatched)
+	default: // of a dialog, without its tag
+		e.refuse(req, flow, &Failure{Code: 481, Local: true})
+	}
+}
+
+func (e *Endpoint) serverOf(key string) *Session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.servers[key]
 }
 
 // isNew says whether a request wants to begin a dialog or stands outside one.
-func isNew(req *sip.Request) bool {
-	if req.Method == sip.INVITE {
-		return req.Destination() == newDialogMark
-	}
-	tag, ok := req.To().Params.Get("tag")
-	return !ok || tag == ""
-}
+func isNew(req *sip.Request) bool { return tagOf(req.To().Params) == "" }
 
-// onRequest is where every new server transaction arrives, each on a
-// goroutine of its own. A panic ends that transaction with 500.
-func (e *Endpoint) onRequest(req *sip.Request, tx *sip.ServerTx) {
-	defer func() {
-		if p := recover(); p != nil {
-			e.drops.Add(DropPanic)
-			e.cfg.Log.Error("panic while serving a request", "side", e.cfg.Side, "method", string(req.Method),
-				"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			e.refuse(req, tx, &Failure{Code: 500, Local: true})
-		}
-	}()
-	if f := validate(req); f != nil {
-		if req.Method == sip.ACK {
-			e.drops.Add(DropInvalid)
-			tx.Terminate()
-			return
-		}
-		e.refuse(req, tx, f)
-		e.attempt(req, f)
+// arriveCancel serves a CANCEL: of the INVITE that has its branch (RFC 3261 9.2).
+func (e *Endpoint) arriveCancel(req *sip.Request, key string, flow transport.Flow) {
+	inviteKey, err := transaction.CancelKey(req)
+	if err != nil {
+		e.drops.Add(DropInvalid)
 		return
 	}
-	if !isNew(req) {
-		tag, _ := req.To().Params.Get("tag")
-		e.inDialog(req, tx, tag)
+	s := e.serverOf(inviteKey)
+	if s == nil {
+		e.refuse(req, flow, &Failure{Code: 481, Local: true})
 		return
 	}
-	switch req.Method {
-	case sip.INVITE:
-		e.newSession(req, tx)
-	case sip.OPTIONS:
-		e.respond(tx, e.optionsResponse(req))
-	case sip.ACK:
-		e.drops.Add(DropAckUnmatched)
-		tx.Terminate()
-	case sip.CANCEL:
-		e.overtook(req, tx)
-	default: // BYE without a tag
-		e.refuse(req, tx, &Failure{Code: 481, Local: true})
-	}
+	s.receiveCancel(req, inviteKey, key, flow)
 }
 
-// overtook takes a CANCEL that matched no transaction (RFC 3261 9.2). A caller
-// may send it right behind its INVITE, and the stack serves every message on
-// a goroutine of its own, so the INVITE is waited for.
-func (e *Endpoint) overtook(req *sip.Request, tx *sip.ServerTx) {
-	for deadline := time.Now().Add(timerT1); ; time.Sleep(overtakenPoll) {
-		e.mu.Lock()
-		s := e.invites[mergeKeyOf(req)]
-		e.mu.Unlock()
-		if s != nil {
-			e.respond(tx, s.ok(req))
-			if err := s.stx.Receive(req); err != nil {
-				e.cfg.Log.Debug("CANCEL not taken", "side", e.cfg.Side, "err", err)
-			}
-			return
-		}
-		if time.Now().After(deadline) || e.ctx.Err() != nil {
-			e.refuse(req, tx, &Failure{Code: 481, Local: true})
-			return
-		}
-	}
-}
-
-// overtakenPoll is how often a CANCEL looks for its INVITE.
-const overtakenPoll = 10 * time.Millisecond
-
-// mergeKeyOf is what a request shares with its copies by other paths, and a
-// CANCEL with its INVITE.
+// mergeKeyOf is what a request shares with its copies by other paths.
 func mergeKeyOf(req *sip.Request) string {
-	tag, _ := req.From().Params.Get("tag")
-	return fmt.Sprintf("%s\x00%s\x00%d", req.CallID().Value(), tag, req.CSeq().SeqNo)
+	return fmt.Sprintf("%s\x00%s\x00%d", req.CallID().Value(), tagOf(req.From().Params), req.CSeq().SeqNo)
 }
 
-func (e *Endpoint) inDialog(req *sip.Request, tx *sip.ServerTx, localTag string) {
-	s := e.find(req.CallID().Value(), localTag)
-	if s != nil {
-		s.awaitSettled()
-	}
-	if s != nil && s.matches(req) {
-		s.receive(req, tx)
+func (e *Endpoint) inDialog(req *sip.Request, key string, flow transport.Flow) {
+	tag := tagOf(req.To().Params)
+	e.mu.Lock()
+	s := e.sessions[dialogKey(req.CallID().Value(), tag)]
+	e.mu.Unlock()
+	if s != nil && s.knows(req) {
+		s.receiveRequest(req, key, flow)
 		return
 	}
-	switch req.Method {
-	case sip.ACK:
-		e.drops.Add(DropAckUnmatched)
-		tx.Terminate()
-	case sip.OPTIONS:
+	switch {
+	case req.Method == sip.ACK:
+		if tag != e.tagFor(req) { // of a refusal that nothing was kept of
+			e.drops.Add(DropAckUnmatched)
+		}
+	case req.Method == sip.OPTIONS:
 		// 11.2 answers as if the request were an INVITE; outside a dialog of
 		// ours that is what it is.
-		e.respond(tx, e.optionsResponse(req))
+		e.reply(req, flow, optionsResponse(req, &e.env))
 	default:
-		e.refuse(req, tx, &Failure{Code: 481, Local: true})
+		e.refuse(req, flow, &Failure{Code: 481, Local: true})
 	}
 }
 
 // newSession makes the session of a fresh INVITE and hands it to the owner.
-func (e *Endpoint) newSession(req *sip.Request, tx *sip.ServerTx) {
+func (e *Endpoint) newSession(req *sip.Request, key string, flow transport.Flow) {
 	mergeKey := mergeKeyOf(req)
 	e.mu.Lock()
 	_, merged := e.invites[mergeKey]
-	if !merged {
-		e.invites[mergeKey] = nil
-	}
 	e.mu.Unlock()
-	if merged {
-		// RFC 3261 8.2.2.2; the attempt is on record already.
-		e.refuse(req, tx, &Failure{Code: 482, Local: true})
+	if merged { // RFC 3261 8.2.2.2; the attempt is on record already
+		e.reply(req, flow, e.failureResponse(req, &Failure{Code: 482, Local: true}))
 		return
 	}
-	tag, _ := req.To().Params.Get("tag")
-	d, err := newServerDialog(req, tag)
+	if e.cfg.Admit != nil {
+		if f := e.cfg.Admit(); f != nil {
+			e.reply(req, flow, e.failureResponse(req, f)) // counted, and nothing more
+			return
+		}
+	}
+	tagged := req.Clone()
+	tagged.To().Params.Add("tag", newTag())
+	d, err := newServerDialog(tagged, tagOf(tagged.To().Params))
 	if err != nil {
-		e.mu.Lock()
-		delete(e.invites, mergeKey)
-		e.mu.Unlock()
-		f := &Failure{Code: 400, Warning: err.Error(), Local: true}
-		e.refuse(req, tx, f)
-		e.attempt(req, f)
+		e.refuse(req, flow, &Failure{Code: 400, Warning: err.Error(), Local: true})
 		return
 	}
-	s := newServerSession(e, d, req, tx)
-	s.mergeKey = mergeKey
+	s := e.open(d, nil)
+	if f := s.u.refresh.tooBrief(req); f != nil {
+		e.refuse(req, flow, f)
+		return
+	}
 	e.mu.Lock()
 	e.sessions[s.key] = s
 	e.invites[mergeKey] = s
 	e.mu.Unlock()
-	s.begin()
+	s.step(func(u *usage) { u.receiveInvite(u.now, tagged, key, flow) })
 	e.cfg.Invite(s)
 }
 
-// attempt reports a refused INVITE, as far as it can be read.
-func (e *Endpoint) attempt(req *sip.Request, f *Failure) {
-	if req.Method != sip.INVITE || e.cfg.Refused == nil || req.From() == nil || req.To() == nil || req.CallID() == nil {
+// refuse answers a request with a failure that nothing is kept of (RFC 3261
+// 8.2.7), and reports the attempt when it is the INVITE of a new call.
+func (e *Endpoint) refuse(req *sip.Request, flow transport.Flow, f *Failure) {
+	e.reply(req, flow, e.failureResponse(req, f))
+	if req.Method != sip.INVITE || e.cfg.Refused == nil || req.From() == nil || req.To() == nil || req.CallID() == nil || !isNew(req) {
 		return
 	}
-	if !isNew(req) {
-		return // in a dialog: no new attempt
+	if key, err := transaction.ServerKey(req); err == nil && flow.Network == "udp" {
+		e.mu.Lock()
+		known := e.refusals.see(key)
+		e.mu.Unlock()
+		if known {
+			return // the same INVITE again, because our answer was lost
+		}
 	}
 	e.cfg.Refused(Attempt{Parties: PartiesOf(req), CallID: req.CallID().Value()}, f)
 }
 
-func (e *Endpoint) optionsResponse(req *sip.Request) *sip.Response {
-	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
-	res.AppendHeader(sip.NewHeader("Allow", allowValue))
-	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
-	res.AppendHeader(sip.NewHeader("Accept-Encoding", "identity"))
-	res.AppendHeader(sip.NewHeader("Server", e.cfg.UserAgent))
-	return res
+// reply sends a response that nothing is kept of. Its To tag is the same each
+// time it is asked for (RFC 3261 8.2.7).
+func (e *Endpoint) reply(req *sip.Request, flow transport.Flow, res *sip.Response) {
+	if to := res.To(); to != nil && req.To() != nil && isNew(req) {
+		to.Params.Remove("tag")
+		to.Params.Add("tag", e.tagFor(req))
+	}
+	e.sendResponse(transport.Reply(req, flow), res)
 }
 
-// refuse answers with a failure.
-func (e *Endpoint) refuse(req *sip.Request, tx *sip.ServerTx, f *Failure) {
-	e.respond(tx, e.failureResponse(req, f))
+// tagFor is the tag of responses without a session: unguessable, and the same
+// for the same Call-ID, caller and transaction, its ACK included.
+func (e *Endpoint) tagFor(req *sip.Request) string {
+	mac := hmac.New(sha256.New, e.secret[:])
+	if h := req.CallID(); h != nil {
+		mac.Write([]byte(h.Value()))
+	}
+	if h := req.From(); h != nil {
+		mac.Write([]byte("\x00" + tagOf(h.Params)))
+	}
+	if h := req.CSeq(); h != nil {
+		fmt.Fprintf(mac, "\x00%d", h.SeqNo)
+	}
+	return hex.EncodeToString(mac.Sum(nil)[:12])
 }
 
 func (e *Endpoint) failureResponse(req *sip.Request, f *Failure) *sip.Response {
+	return failureResponse(req, f, e.Host(), e.cfg.UserAgent)
+}
+
+func failureResponse(req *sip.Request, f *Failure, host, userAgent string) *sip.Response {
 	res := sip.NewResponseFromRequest(req, f.Code, f.PhraseText(), nil)
 	res.SipVersion = "SIP/2.0" // whatever version was asked for (RFC 3261 8.2.6, 21.5.7)
-	for _, h := range f.Headers {
-		res.AppendHeader(sip.NewHeader(h.Name, h.Value))
-	}
+	appendHeaders(res, f.Headers)
 	if f.Warning != "" {
-		res.AppendHeader(sip.NewHeader("Warning", warningValue(e.Host(), f.Warning)))
+		res.AppendHeader(sip.NewHeader("Warning", warningValue(host, f.Warning)))
 	}
 	if f.Reason != "" {
 		res.AppendHeader(sip.NewHeader("Reason", f.Reason))
 	}
-	res.AppendHeader(sip.NewHeader("Server", e.cfg.UserAgent))
+	res.AppendHeader(sip.NewHeader("Server", userAgent))
 	return res
 }
 
-// respond sends a final response; one that cannot be sent ends the
-// transaction, the peer's timers do the rest.
-func (e *Endpoint) respond(tx *sip.ServerTx, res *sip.Response) {
-	if err := tx.Respond(res); err != nil {
-		e.cfg.Log.Debug("response not sent", "side", e.cfg.Side, "code", res.StatusCode, "err", err)
-		tx.Terminate()
+func optionsResponse(req *sip.Request, env *environment) *sip.Response {
+	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+	res.AppendHeader(sip.NewHeader("Allow", allowValue))
+	res.AppendHeader(sip.NewHeader("Supported", env.supported()))
+	res.AppendHeader(sip.NewHeader("Accept", "application/sdp"))
+	res.AppendHeader(sip.NewHeader("Accept-Encoding", "identity"))
+	res.AppendHeader(sip.NewHeader("Server", env.userAgent))
+	return res
+}
+
+// supported are the option tags that we have, the value of Supported.
+func (env *environment) supported() string {
+	if env.reliable {
+		return "100rel, timer"
 	}
+	return "timer"
+}
+
+// recent remembers the last recentSize keys that it saw.
+type recent struct {
+	ring [recentSize]string
+	next int
+	seen map[string]struct{}
+}
+
+const recentSize = 256
+
+func (r *recent) see(key string) (known bool) {
+	if r.seen == nil {
+		r.seen = make(map[string]struct{}, recentSize)
+	}
+	if _, known = r.seen[key]; known {
+		return true
+	}
+	delete(r.seen, r.ring[r.next])
+	r.ring[r.next] = key
+	r.seen[key] = struct{}{}
+	r.next = (r.next + 1) % recentSize
+	return false
 }

@@ -1,26 +1,33 @@
 // Package sip is the signalling of one side of a Mediation Server: a user
 // agent that accepts and places calls, and the dialogs those calls live in.
 //
-// It stands on sipgo's parser, transports and transactions. The dialogs are
-// our own, because a back-to-back user agent needs what sipgo's dialogs do not
-// have: forked answers, any number of provisional responses, remote target
-// refresh, in-dialog requests on the connection that the dialog came on, and
-// 2xx retransmission by RFC 3261 section 13.3.1.4.
+// It stands on sipgo's parser and messages. Connections, transactions and
+// dialogs are our own, because a back-to-back user agent needs what sipgo's do
+// not have: the order of a dialog's messages, forked answers, offers in both
+// directions and their glare, remote target refresh, reliable provisional
+// responses, session timers, in-dialog requests on the connection that the
+// dialog came on, and to know when a connection ends.
 //
-// The pieces, from the wire up:
+// The rooms below: transport (connections), transaction (RFC 3261 17) and
+// locate (RFC 3263). The pieces here, from the wire up:
 //
-//	guard.go      who may connect at all: by address, before a byte is parsed
-//	endpoint.go   listeners, transactions, where a request goes next
-//	validate.go   the precise answer to a request that cannot be served
-//	dialog.go     RFC 3261 section 12 without I/O: tags, CSeq, routes, target
-//	session.go    a dialog with its INVITE transaction: what both roles share
-//	uas.go uac.go the answering and the calling role
-//	identity.go   numbers and addresses that cross from one side to the other
-//	sdp.go        offers and answers as the call sees them
-//	crypto.go     a=crypto (RFC 4568)
+//	endpoint.go      a side: tables, ways out, how a call starts
+//	dispatch.go      what arrives, and whom it is for
+//	validate.go      the precise answer to a request that cannot be served
+//	exchange.go      requests outside a dialog: OPTIONS and REGISTER
+//	session.go       a session as its owner sees it: lock, timer, wire
+//	usage.go         a session without I/O: transactions in, outputs out; and its
+//	calling.go       first INVITE in the client role
+//	answering.go     first INVITE in the server role, 2xx and ACK
+//	offering.go      re-INVITE, UPDATE and what else comes in a dialog
+//	reliable.go      reliable provisional responses (RFC 3262)
+//	refresh.go       session timers (RFC 4028)
+//	dialog.go        RFC 3261 section 12: tags, CSeq, routes, target
+//	digest.go        answers to challenges; register.go, a registration kept alive
+//	identity.go      numbers and addresses that cross from one side to the other
+//	carry.go         headers that do
 //
 // Ownership: an Endpoint owns its sockets and every goroutine started for it,
-// and Close returns when they have ended. A Session belongs to one call, whose
-// goroutine makes all calls into it; what happens on the wire reaches that
-// goroutine as Events.
+// and Close returns when they have ended. What happens on the wire to one
+// Session happens under its lock, in order, and reaches its owner as Events.
 package sip

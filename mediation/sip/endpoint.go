@@ -1,47 +1,66 @@
 package sip
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	mathrand "math/rand/v2"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"causeway/mediation/sip/locate"
+	"causeway/mediation/sip/transport"
 )
 
 // Listener is one address that an Endpoint serves.
-type Listener struct {
-	Network string // "udp", "tcp" or "tls"
-	Addr    netip.AddrPort
-}
+type Listener = transport.Listener
+
+// Allow says whether an address may speak to this side at all.
+type Allow func(netip.Addr) bool
 
 // Config is what one side needs to signal.
 type Config struct {
 	Side      string // "pool" or "gateway": for logs
 	Listen    []Listener
-	ServerTLS *tls.Config // for tls listeners
+	ServerTLS *tls.Config // for tls listeners; see transport.Identity
 	ClientTLS *tls.Config // for connections that we make
 	Allow     Allow       // who may speak to this side, and be spoken to
-	Hop       Hop         // where this side's calls go
-	UserAgent string      // Server and User-Agent header
+	// AllowPeer decides about connections to tls listeners by certificate; nil
+	// leaves it to Allow. See transport.Config.
+	AllowPeer func(netip.Addr, *x509.Certificate) error
+	Limits    transport.Limits
+	Hop       Hop          // where this side's calls go, as it stands in URIs
+	Peer      *locate.Peer // the addresses behind Hop; nil: Hop.Host is an address
+	// Credentials answer the peer's challenges; nil: they are failures.
+	Credentials *Credentials
+	// Register keeps a binding at the peer's registrar; nil: none.
+	Register  *Registration
+	Timer     SessionTimer
+	Reliable  bool // offer and use reliable provisional responses (RFC 3262)
+	UserAgent string
 	Log       *slog.Logger
 
-	// Invite is called for every valid INVITE outside a dialog, on a
-	// goroutine of the transport; it must return soon. It takes the session
+	// Admit is asked before anything is kept of an INVITE outside a dialog; nil
+	// lets it in, a Failure is sent without a trace of it. It must return soon.
+	Admit func() *Failure
+	// Invite is called for every valid INVITE outside a dialog, on the goroutine
+	// of its connection; it must return soon and not block. It takes the session
 	// over: it answers it, and receives its events.
 	Invite func(*Session)
 	// Refused is told of an INVITE outside a dialog that was answered with a
 	// failure before it became a session, so that every attempt has its
 	// record. It must return soon. Nil: nobody wants to know.
 	Refused func(Attempt, *Failure)
+	// Carry is what of a message may be shown to the other side: Event.Carried.
+	Carry func(sip.Message) []Header
 }
 
 // Attempt is an INVITE that never became a session.
@@ -50,124 +69,87 @@ type Attempt struct {
 	CallID  string
 }
 
-// Endpoint is the user agent of one side.
+// Endpoint is the user agent of one side. It owns its sockets and every
+// goroutine started for it.
 type Endpoint struct {
-	cfg   Config
-	tp    *sip.TransportLayer
-	tx    *sip.TransactionLayer
-	drops Drops
+	cfg    Config
+	tp     *transport.Layer
+	env    environment
+	drops  Drops
+	auth   *authorizer // nil: challenges are failures
+	secret [32]byte    // makes the tags of responses that nothing is kept of
+	work   crew        // goroutines of sessions and requests under way
+	ctx    context.Context
+	cancel context.CancelFunc
 
-	closers []interface{ Close() error }
-	loops   []func()        // the listeners' read loops, started by Serve
-	serving sync.WaitGroup  // those loops
-	work    crew            // goroutines of sessions and requests under way
-	ctx     context.Context // ends connections being made when the Endpoint closes
-	cancel  context.CancelFunc
+	upkeep     sync.WaitGroup // heartbeat and registration
+	stopUpkeep context.CancelFunc
 
 	mu       sync.Mutex // guards the following
 	sessions map[string]*Session
-	invites  map[string]*Session // INVITEs received and under way, by mergeKey; nil while one is being made
+	invites  map[string]*Session // INVITEs received and unanswered, by mergeKey
+	clients  map[string]responder
+	servers  map[string]*Session
+	refusals recent // keys of INVITEs refused without a trace, over udp
 }
 
-// sipgo has two package-wide settings of concern, set before any goroutine can
-// read them: its connections' logger (debug lines that name no side), and the
-// size above which UDP refuses a message. The limit of RFC 3261 18.1.1 is for
-// requests, and checkSize holds it; a response has no other way to go (18.2.2).
-func init() {
-	sip.SetDefaultLogger(slog.New(slog.DiscardHandler))
-	sip.UDPMTUSize = 1 << 16
+// responder is what has client transactions: a Session or an exchange.
+type responder interface {
+	receiveResponse(key string, res *sip.Response, flow transport.Flow)
+	receiveRefuse(key string) // a final response that cannot be read
 }
 
 // maxDatagram is how long a request over UDP may be (RFC 3261 18.1.1).
 const maxDatagram = 1300
 
-// checkSize refuses a request that is too long for its transport.
-func checkSize(req *sip.Request) error {
-	if sip.IsReliable(req.Transport()) {
-		return nil
-	}
-	if n := len(req.String()); n > maxDatagram {
-		return fmt.Errorf("%s of %d bytes is too long for UDP (at most %d, RFC 3261 18.1.1); use tcp toward this peer", req.Method, n, maxDatagram)
-	}
-	return nil
-}
+// errTooLong: a request does not fit a datagram and its peer has no TCP.
+var errTooLong = errors.New("too long for UDP (RFC 3261 18.1.1) and the peer takes no TCP connection; use tcp toward it")
 
 // Open binds every listener of cfg. Serve starts them; Close releases them.
 // An error names the listener that could not be bound.
 func Open(cfg Config) (*Endpoint, error) {
-	e := &Endpoint{cfg: cfg, sessions: map[string]*Session{}, invites: map[string]*Session{}}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.work.panicked = func(p any, stack []byte) {
-		e.drops.Add(DropPanic)
-		cfg.Log.Error("panic in a session", "side", cfg.Side, "panic", fmt.Sprint(p), "stack", string(stack))
+	e := &Endpoint{
+		cfg: cfg, sessions: map[string]*Session{}, invites: map[string]*Session{},
+		clients: map[string]responder{}, servers: map[string]*Session{},
 	}
-	stack := slog.New(stackLog{next: cfg.Log.Handler(), drops: &e.drops})
-	e.tp = sip.NewTransportLayer(net.DefaultResolver, sip.NewParser(), cfg.ClientTLS,
-		sip.WithTransportLayerLogger(stack))
-	e.tp.OnMessage(e.arrive) // before the transactions see it
-	e.tx = sip.NewTransactionLayer(e.tp,
-		sip.WithTransactionLayerLogger(stack),
-		sip.WithTransactionLayerTerminateOnConnClose(),
-		sip.WithTransactionLayerUnhandledResponseHandler(func(*sip.Response) { e.drops.Add(DropStrayResponse) }))
-	e.tx.OnRequest(e.onRequest)
-	for _, l := range cfg.Listen {
-		if err := e.listen(l); err != nil {
-			return nil, errors.Join(fmt.Errorf("listen on %s://%s for the %s side: %w", l.Network, l.Addr, cfg.Side, err), e.Close())
-		}
+	if _, err := rand.Read(e.secret[:]); err != nil {
+		return nil, err
+	}
+	if cfg.Credentials != nil {
+		e.auth = newAuthorizer(*cfg.Credentials, cfg.Allow)
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.work.panicked = e.panicked
+	tp, err := transport.Open(transport.Config{
+		Side: cfg.Side, Listen: cfg.Listen, ServerTLS: cfg.ServerTLS, ClientTLS: cfg.ClientTLS,
+		Allow: cfg.Allow, AllowPeer: cfg.AllowPeer, Limits: cfg.Limits,
+		Receive: e.arrive, Lost: e.lost, Log: cfg.Log, Drops: &e.drops,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s side: %w", cfg.Side, err)
+	}
+	e.tp = tp
+	e.env = environment{
+		contact: e.contact, via: e.via, targets: e.targets, report: e.report, carry: cfg.Carry,
+		random: mathrand.Int64N, userAgent: cfg.UserAgent, host: e.Host(), drops: &e.drops,
+		timer: cfg.Timer, reliable: cfg.Reliable,
 	}
 	return e, nil
 }
 
-func (e *Endpoint) listen(l Listener) error {
-	if l.Network == "udp" {
-		pc, err := net.ListenPacket("udp", l.Addr.String())
-		if err != nil {
-			return err
-		}
-		g := &guardedPacketConn{PacketConn: pc, allow: e.cfg.Allow, drops: &e.drops}
-		e.closers = append(e.closers, pc)
-		e.loops = append(e.loops, func() { _ = e.tp.ServeUDP(g) })
-		return nil
-	}
-	inner, err := net.Listen("tcp", l.Addr.String())
-	if err != nil {
-		return err
-	}
-	if l.Network == "tls" {
-		g := newGuardedListener(inner, e.cfg.Allow, &e.drops, e.cfg.ServerTLS)
-		e.closers = append(e.closers, g)
-		e.loops = append(e.loops, func() { _ = e.tp.ServeTLS(g) })
-		return nil
-	}
-	g := newGuardedListener(inner, e.cfg.Allow, &e.drops, nil)
-	e.closers = append(e.closers, g)
-	e.loops = append(e.loops, func() { _ = e.tp.ServeTCP(g) })
-	return nil
-}
-
-// Serve starts reading from the listeners. It is called once, and returns
-// when requests can be sent from them too.
+// Serve starts reading from the listeners, the heartbeat and the registration.
+// It is called once, and returns at once; requests can be sent from then on.
 func (e *Endpoint) Serve() {
-	for _, loop := range e.loops {
-		e.serving.Go(loop)
+	e.tp.Serve()
+	ctx, stop := context.WithCancel(context.Background())
+	e.stopUpkeep = stop
+	if e.cfg.Peer != nil {
+		local := e.contact(e.cfg.Hop.Network).Address
+		remote := sip.Uri{Scheme: "sip", Host: e.cfg.Hop.Host, Port: e.cfg.Hop.Port}
+		e.upkeep.Go(func() { e.cfg.Peer.Run(ctx, probe(e, local, remote)) })
 	}
-	for _, l := range e.cfg.Listen {
-		if l.Network == "udp" {
-			e.waitRegistered(l.Addr.String())
-		}
-	}
-}
-
-// waitRegistered waits until the stack knows a UDP listener, which its read
-// loop tells it. Before that a request would be sent from a socket of its
-// own, which cannot be bound beside the listener's.
-func (e *Endpoint) waitRegistered(addr string) {
-	for {
-		if c, err := e.tp.GetConnection("udp", addr); err == nil {
-			_, _ = c.TryClose()
-			return
-		}
-		runtime.Gosched()
+	if e.cfg.Register != nil {
+		e.upkeep.Go(func() { RunRegistration(ctx, e, e.cfg.Register) })
 	}
 }
 
@@ -175,88 +157,226 @@ func (e *Endpoint) waitRegistered(addr string) {
 // and waits for every goroutine the Endpoint started. Calls should have been
 // ended before.
 func (e *Endpoint) Close() error {
+	if e.stopUpkeep != nil {
+		e.stopUpkeep()
+		e.upkeep.Wait()
+	}
 	e.work.stop()
 	e.cancel()
-	var errs []error
-	for _, c := range e.closers {
-		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
-	// Connections first: a transaction whose peer does not read holds its lock
-	// until the write fails.
-	if err := e.tp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		errs = append(errs, err)
-	}
-	e.tx.Close()
-	e.serving.Wait()
 	e.work.wait(context.Background())
-	// A request that was on its way up when its connection closed makes the
-	// stack dial back for the response (RFC 3261 18.2.2): close that too.
-	time.Sleep(lateDial)
-	if err := e.tp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		errs = append(errs, err)
+	err := e.tp.Close()
+	for _, s := range e.snapshot() {
+		s.cutOff()
 	}
-	return errors.Join(errs...)
+	return err
 }
 
-// Drain waits until nothing is under way any more, or ctx ends. Calls must
-// have been ended; their BYEs are what it waits for.
-func (e *Endpoint) Drain(ctx context.Context) { e.work.wait(ctx) }
+// Drain waits until no request of ours is under way any more, or ctx ends.
+// Calls must have been ended; their BYEs are what it waits for.
+func (e *Endpoint) Drain(ctx context.Context) {
+	for {
+		e.mu.Lock()
+		waiting := len(e.clients)
+		e.mu.Unlock()
+		if waiting == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(drainPoll):
+		}
+	}
+}
+
+// drainPoll is how often Drain looks.
+const drainPoll = 20 * time.Millisecond
 
 // Drops are the counters of what arrived and was not served.
 func (e *Endpoint) Drops() *Drops { return &e.drops }
 
-// Sessions is the number of sessions known, confirmed or not.
+// Connections are the numbers of the transport.
+func (e *Endpoint) Connections() transport.Stats { return e.tp.Stats() }
+
+// Sessions is the number of sessions under way, confirmed or not.
 func (e *Endpoint) Sessions() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.sessions)
 }
 
-func (e *Endpoint) add(s *Session) {
+func (e *Endpoint) snapshot() []*Session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	seen := map[*Session]bool{}
+	var out []*Session
+	add := func(s *Session) {
+		if s != nil && !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	for _, s := range e.sessions {
+		add(s)
+	}
+	for _, s := range e.servers {
+		add(s)
+	}
+	for _, r := range e.clients {
+		if s, ok := r.(*Session); ok {
+			add(s)
+		}
+	}
+	return out
+}
+
+// panicked counts and logs a panic that was contained.
+func (e *Endpoint) panicked(p any, stack []byte) {
+	e.drops.Add(DropPanic)
+	e.cfg.Log.Error("panic in a session", "side", e.cfg.Side, "panic", fmt.Sprint(p), "stack", string(stack))
+}
+
+// open makes a session of a usage.
+func (e *Endpoint) open(d *dialog, post func(Event) bool) *Session {
+	s := &Session{ep: e, key: d.key(), callID: d.callID, owner: post}
+	env := e.env
+	env.index = tables{e, s}
+	s.u = &usage{env: &env, d: d}
+	s.u.refresh.u = s.u
+	s.u.auth = e.auth
+	return s
+}
+
+// tables is the index of one session's transactions.
+type tables struct {
+	e *Endpoint
+	s *Session
+}
+
+func (t tables) addClient(key string) {
+	t.e.mu.Lock()
+	t.e.clients[key] = t.s
+	t.e.mu.Unlock()
+}
+
+func (t tables) dropClient(key string) {
+	t.e.mu.Lock()
+	delete(t.e.clients, key)
+	t.e.mu.Unlock()
+}
+
+func (t tables) addServer(key string) {
+	t.e.mu.Lock()
+	t.e.servers[key] = t.s
+	t.e.mu.Unlock()
+}
+
+func (t tables) dropServer(key string) {
+	t.e.mu.Lock()
+	delete(t.e.servers, key)
+	t.e.mu.Unlock()
+}
+
+// ended takes a session out of the tables by which dialogs are found, when
+// nothing but stragglers can come; forget takes the rest.
+func (e *Endpoint) ended(s *Session) {
+	if s.u.byeSent && len(s.u.clients) > 0 {
+		return // a BYE of the peer's that crosses ours is still answered
+	}
+	e.forget(s)
+}
+
+func (e *Endpoint) forget(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, s.key)
+	if s.u.answers && s.u.invite != nil {
+		if key := mergeKeyOf(s.u.invite); e.invites[key] == s {
+			delete(e.invites, key)
+		}
+	}
+}
+
+// Invite starts a call: it sends req, an INVITE made by NewInvite, to the best
+// of the peer's addresses, and to the next when that fails (RFC 3263 4.3). What
+// becomes of it goes to post. It returns before anything is answered; an
+// address that cannot be reached shows as Failed.
+func (e *Endpoint) Invite(req *sip.Request, _, _ string, sdp []byte, post func(Event) bool) *Session {
+	req.AppendHeader(sip.NewHeader("Allow", allowValue))
+	req.AppendHeader(sip.NewHeader("Supported", e.env.supported()))
+	setSDP(req, sdp)
+	s := e.open(newClientDialog(req), post)
 	e.mu.Lock()
 	e.sessions[s.key] = s
 	e.mu.Unlock()
+	s.step(func(u *usage) { u.call(u.now, req, sdp) })
+	return s
 }
 
-func (e *Endpoint) remove(s *Session) {
-	e.mu.Lock()
-	delete(e.sessions, s.key)
-	if s.mergeKey != "" {
-		delete(e.invites, s.mergeKey)
+// NewInvite is the INVITE of a fresh dialog: a new Call-ID, our own From tag.
+// The URIs are cloned; from and to keep their display names. hops is its
+// Max-Forwards: what the INVITE it continues had left, so that two servers
+// that send a call to each other stop (RFC 3261 16.3).
+func (e *Endpoint) NewInvite(target sip.Uri, from sip.FromHeader, to sip.ToHeader, hops uint32, extra ...Header) *sip.Request {
+	req := sip.NewRequest(sip.INVITE, target)
+	from.Params = sip.NewParams()
+	from.Params.Add("tag", newTag())
+	to.Params = nil
+	maxForwards := sip.MaxForwardsHeader(hops)
+	callID := sip.CallIDHeader(newTag() + "@" + e.Host())
+	for _, h := range []sip.Header{
+		&maxForwards, cloneFrom(&from), cloneTo(&to), &callID, &sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE},
+	} {
+		req.AppendHeader(h)
 	}
-	e.mu.Unlock()
+	appendHeaders(req, extra)
+	return req
 }
 
-func (e *Endpoint) find(callID, localTag string) *Session {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.sessions[dialogKey(callID, localTag)]
-}
-
-// spawn runs f on a goroutine that Close waits for; false after Close.
-func (e *Endpoint) spawn(f func()) bool { return e.work.run(f) }
-
-// listenerFor is the listener whose address stands in Via and Contact toward
-// a peer on network; the first listener when none has that transport.
-func (e *Endpoint) listenerFor(network string) Listener {
-	for _, l := range e.cfg.Listen {
-		if l.Network == network {
-			return l
-		}
+// targets are the addresses of the next hop, best first.
+func (e *Endpoint) targets() []locate.Target {
+	if e.cfg.Peer != nil {
+		return e.cfg.Peer.Targets()
 	}
-	return e.cfg.Listen[0]
+	addr, err := netip.ParseAddrPort(e.cfg.Hop.Destination())
+	if err != nil {
+		return nil
+	}
+	return []locate.Target{{Network: e.cfg.Hop.Network, Addr: addr}}
+}
+
+// report tells how a target did.
+func (e *Endpoint) report(t locate.Target, f *Failure) {
+	if e.cfg.Peer == nil {
+		return
+	}
+	if f == nil {
+		e.cfg.Peer.Report(t, nil)
+		return
+	}
+	e.cfg.Peer.Report(t, f)
 }
 
 // contact is our Contact toward a peer on network.
 func (e *Endpoint) contact(network string) *sip.ContactHeader {
-	l := e.listenerFor(network)
+	l := e.tp.Local(network)
 	uri := sip.Uri{Scheme: "sip", Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port())}
 	if l.Network != "udp" {
 		uri.UriParams.Add("transport", l.Network)
 	}
 	return &sip.ContactHeader{Address: uri}
+}
+
+// via is the Via of a request on network, with a fresh branch.
+func (e *Endpoint) via(network string) *sip.ViaHeader {
+	l := e.tp.Local(network)
+	via := &sip.ViaHeader{
+		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: strings.ToUpper(network),
+		Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port()),
+	}
+	via.Params.Add("branch", sip.GenerateBranch())
+	via.Params.Add("rport", "") // RFC 3581: answer to where it came from
+	return via
 }
 
 // Host is this side's own host as it stands in URIs.
@@ -269,103 +389,120 @@ func hostOf(a netip.Addr) string {
 	return a.String()
 }
 
-// prepare gives an outgoing request its Via, its way out and its destination
-// host:port on network.
-func (e *Endpoint) prepare(req *sip.Request, network, destination string) {
-	l := e.listenerFor(network)
-	via := &sip.ViaHeader{
-		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: strings.ToUpper(network),
-		Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port()),
+// find is the connection on which a request can go at once: the one that its
+// dialog uses while that is open (RFC 5626 4.3, sipgo #361), else any to where
+// it has to go.
+func (e *Endpoint) find(network string, w way) (transport.Flow, bool) {
+	if w.flow.Network == network && network != "udp" && e.tp.Live(w.flow) {
+		return w.flow, true
 	}
-	via.Params.Add("branch", sip.GenerateBranch())
-	via.Params.Add("rport", "") // RFC 3581: answer to where it came from
-	req.PrependHeader(via)
-	if req.ContentLength() == nil {
-		req.SetBody(req.Body())
+	to, _, err := e.destination(network, w)
+	if err != nil {
+		return transport.Flow{}, false
 	}
-	req.AppendHeader(sip.NewHeader("User-Agent", e.cfg.UserAgent))
-	req.SetTransport(strings.ToUpper(network))
-	req.SetDestination(destination)
-	req.Laddr = sip.Addr{IP: l.Addr.Addr().AsSlice()}
-	if network == "udp" {
-		req.Laddr.Port = int(l.Addr.Port()) // from the listening socket, so that answers find it
-	}
+	return e.tp.Find(network, to)
 }
 
-// route says where the next in-dialog request goes: over the connection that
-// the dialog came on while it is open, else to the route set or remote target
-// (RFC 3261 18.1.1 and 12.2.1.1). It keeps the dialog's transport, because
-// what a peer writes into Contact must not take the dialog off TLS, and it
-// goes to peers of this side alone, because it must not aim us at others.
-func (e *Endpoint) route(d *dialog, network, pinned string) string {
-	if network != "udp" && pinned != "" {
-		if c, err := e.tp.GetConnection(network, pinned); err == nil {
-			_, _ = c.TryClose()
-			return pinned
+// dial is find, and makes the connection when there is none.
+func (e *Endpoint) dial(network string, w way) (transport.Flow, error) {
+	if flow, ok := e.find(network, w); ok {
+		return flow, nil
+	}
+	to, name, err := e.destination(network, w)
+	if err != nil {
+		return transport.Flow{}, err
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, connectTimeout)
+	defer cancel()
+	flow, err := e.tp.Dial(ctx, network, to, name)
+	if err != nil && network == "tcp" && e.datagrams(w) {
+		e.cfg.Log.Error("request not sent", "side", e.cfg.Side, "peer", to, "err", errTooLong)
+		return flow, fmt.Errorf("%w (%w)", errTooLong, err)
+	}
+	return flow, err
+}
+
+// datagrams says whether what goes this way goes by udp when it is short.
+func (e *Endpoint) datagrams(w way) bool {
+	return w.target != nil && w.target.Network == "udp" || w.target == nil && w.flow.Network == "udp"
+}
+
+// destination is the address a request goes to, and the name its certificate
+// has to carry. In a dialog it is the route set or remote target (RFC 3261
+// 12.2.1.1) as long as that is a peer of this side: what a peer writes into
+// Contact must not aim us at others. A name is a peer's only when it is the
+// configured one; what others resolve to is in the peer's hands.
+func (e *Endpoint) destination(network string, w way) (netip.AddrPort, string, error) {
+	if w.target != nil {
+		return w.target.Addr, w.target.Name, nil
+	}
+	targets := e.targets()
+	name := ""
+	if len(targets) > 0 {
+		name = targets[0].Name
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(w.hop.Host, "[]")); err == nil {
+		if addr = addr.Unmap(); e.cfg.Allow == nil || e.cfg.Allow(addr) {
+			port := w.hop.Port
+			if port <= 0 || port > 65535 {
+				port = sip.DefaultPort(network)
+			}
+			return netip.AddrPortFrom(addr, uint16(port)), name, nil
 		}
 	}
-	hop := d.nextHop()
-	if e.mayReach(hop.Host) {
-		return hostPort(hop, network)
-	}
-	if network == "udp" && pinned != "" {
-		return pinned
+	if w.flow.Network == "udp" && network == "udp" {
+		return w.flow.Remote, "", nil
 	}
 	// The port that a closed connection came from cannot be dialled.
-	return e.cfg.Hop.Destination()
-}
-
-// mayReach says whether a host from a peer's message is a peer of this side.
-// A name is one only when it is the configured one: what others resolve to is
-// in the peer's hands.
-func (e *Endpoint) mayReach(host string) bool {
-	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	if err != nil {
-		return strings.EqualFold(host, e.cfg.Hop.Host)
+	if len(targets) == 0 {
+		return netip.AddrPort{}, "", errors.New("no address of the next hop is known")
 	}
-	return e.cfg.Allow(addr.Unmap())
+	return targets[0].Addr, targets[0].Name, nil
 }
 
-// request sends a non-INVITE request and calls done with its final response,
-// or with an error, on a goroutine that Close waits for. Provisional
-// responses are absorbed.
-func (e *Endpoint) request(req *sip.Request, done func(*sip.Response, error)) {
-	e.spawn(func() {
-		if err := checkSize(req); err != nil {
-			done(nil, err)
-			return
-		}
+// sendResponse sends a response on the flow of its request, or, when that has
+// ended, on a connection to the address it came from and the port of its Via
+// (RFC 3261 18.2.2).
+func (e *Endpoint) sendResponse(flow transport.Flow, res *sip.Response) {
+	b := []byte(res.String())
+	err := e.tp.Send(flow, b)
+	if err == nil || !errors.Is(err, transport.ErrGone) || flow.Network == "udp" || res.StatusCode < 200 {
+		return
+	}
+	via := res.Via()
+	if via == nil {
+		return
+	}
+	port := via.Port
+	if port <= 0 || port > 65535 {
+		port = sip.DefaultPort(flow.Network)
+	}
+	to := netip.AddrPortFrom(flow.Remote.Addr(), uint16(port))
+	e.work.run(func() {
 		ctx, cancel := context.WithTimeout(e.ctx, connectTimeout)
-		tx, err := e.tx.Request(ctx, req)
-		cancel()
-		if err != nil {
-			done(nil, err)
-			return
+		defer cancel()
+		again, err := e.tp.Dial(ctx, flow.Network, to, "")
+		if err == nil {
+			err = e.tp.Send(again, b)
 		}
-		done(finalResponse(tx))
+		if err != nil {
+			e.cfg.Log.Debug("response not sent", "side", e.cfg.Side, "code", res.StatusCode, "err", err)
+		}
 	})
 }
 
-func finalResponse(tx *sip.ClientTx) (*sip.Response, error) {
-	for {
-		select {
-		case res := <-tx.Responses():
-			if !res.IsProvisional() {
-				return res, nil
-			}
-		case <-tx.Done():
-			return nil, cmp.Or(tx.Err(), sip.ErrTransactionTerminated)
-		}
+// lost is told by the transport that a connection ended.
+func (e *Endpoint) lost(flow transport.Flow, err error) {
+	e.cfg.Log.Debug("connection ended", "side", e.cfg.Side, "peer", flow.Remote, "err", err)
+	for _, s := range e.snapshot() {
+		s.flowLost(flow)
 	}
+	e.lostExchanges(flow)
 }
 
-// connectTimeout bounds name resolution, TCP and TLS set-up of an outgoing
-// request: Timer B, 64*T1 (RFC 3261 17.1.1.2).
+// connectTimeout bounds TCP and TLS set-up of an outgoing request: Timer B,
+// 64*T1 (RFC 3261 17.1.1.2).
 const connectTimeout = 32 * time.Second
-
-// lateDial is how long a connection that the stack makes while it is closed
-// may take to show.
-const lateDial = 50 * time.Millisecond
 
 // newTag is 96 random bits, more than the 32 that RFC 3261 19.3 asks for.
 func newTag() string { return sip.GenerateTagN(16) }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 	"go.uber.org/goleak"
+
+	"causeway/mediation/sip/transport"
 )
 
 func TestMain(m *testing.M) {
@@ -95,8 +97,9 @@ func (p *peer) dial(q *peer) *Session {
 	hop := Hop{Host: q.addr.Addr().String(), Port: int(q.addr.Port()), Network: q.network}
 	target := sip.Uri{Scheme: "sip", User: "+14255550100", Host: hop.Host, Port: hop.Port}
 	from := sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "+12065550100", Host: p.Host()}}
+	p.cfg.Hop = hop
 	req := p.NewInvite(target, from, sip.ToHeader{Address: target}, 70)
-	return p.Invite(req, hop.Network, hop.Destination(), []byte("v=0\r\n"), p.post)
+	return p.Invite(req, "", "", []byte("v=0\r\n"), p.post)
 }
 
 func (p *peer) want(t *testing.T, kind EventKind) Event {
@@ -245,7 +248,7 @@ func TestStrangersAreDropped(t *testing.T) {
 		if n, err := conn.Read(make([]byte, 100)); n > 0 {
 			t.Errorf("%s: a stranger got an answer (%v)", network, err)
 		}
-		if got := p.Drops().Count(DropPeerNotAllowed); got != 1 {
+		if got := p.Drops().Count(transport.DropPeerNotAllowed); got != 1 {
 			t.Errorf("%s: %d drops, want 1", network, got)
 		}
 	}
@@ -361,7 +364,8 @@ func TestAnswerIsRetransmitted(t *testing.T) {
 			"Contact: <sip:x@127.0.0.3:9>", "Max-Forwards: 70", "Content-Length: 0")
 	}
 	for _, tt := range []struct{ method, cseq, tag, want string }{
-		{"INVITE", "5", "raw", "SIP/2.0 488"},   // 14.2
+		{"REFER", "5", "raw", "SIP/2.0 405"},    // 8.2.1
+		{"INFO", "5", "raw", "SIP/2.0 200"},     // RFC 6086
 		{"OPTIONS", "4", "raw", "SIP/2.0 500"},  // 12.2.2: lower CSeq
 		{"OPTIONS", "6", "raw", "SIP/2.0 200"},  // 11
 		{"BYE", "7", "stranger", "SIP/2.0 481"}, // 12.2.2: another tag
@@ -400,7 +404,7 @@ func TestAckWithTheInvitesBranch(t *testing.T) {
 	writeLines(t, conn, "ACK sip:127.0.0.1 SIP/2.0", "Via: SIP/2.0/UDP 127.0.0.3:9;rport;branch=z9hG4bKsame",
 		"From: <sip:x@127.0.0.3>;tag=raw", to, "Call-ID: raw1", "CSeq: 1 ACK", "Max-Forwards: 70", "Content-Length: 0")
 	p.want(t, Confirmed)
-	s.ep.remove(s)
+	p.Drain(t.Context())
 }
 
 func TestMalformedIsCounted(t *testing.T) {
@@ -410,7 +414,7 @@ func TestMalformedIsCounted(t *testing.T) {
 	if res := exchange(t, conn, optionsLines("udp")...); !strings.Contains(res, "200 OK") {
 		t.Fatalf("not served after garbage: %s", res)
 	}
-	if got := p.Drops().Count(DropMalformed); got != 1 {
+	if got := p.Drops().Count(transport.DropMalformed); got != 1 {
 		t.Errorf("%d malformed, want 1", got)
 	}
 }

@@ -1,13 +1,16 @@
 package sip
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
+
+	"causeway/mediation/sip/transport"
 )
 
 // EventKind says what happened to a session.
@@ -36,15 +39,15 @@ const (
 	// RefuseOffer, once, soon.
 	Offered
 	// OfferAnswered: the answer to an offer of ours: to Reoffer, to AnswerOffer
-	// when the peer asked for an offer, or to one made in a reliable provisional
-	// response.
+	// when the peer asked for an offer, to one made in a reliable provisional
+	// response, or to a refresh of the session.
 	OfferAnswered
 	// OfferRefused: Reoffer failed; the session stays as it was (RFC 3261 14.1).
 	OfferRefused
-	// OfferAgain: Reoffer met a request of the peer that crossed it (491) and the
-	// wait is over: the owner may say Reoffer again, with what is wanted now.
+	// OfferAgain: Reoffer was in the way of something, or met a request of the
+	// peer that crossed it (491), and may be said now, with what is wanted now.
 	OfferAgain
-	// Info: the peer sent INFO; it has been answered.
+	// Info: the peer sent INFO with digits; it has been answered.
 	Info
 )
 
@@ -67,6 +70,8 @@ type Event struct {
 	Carried []Header // headers of the message that may be shown to the other side, see Carry
 	Type    string   // media type of Body, with Info
 	Body    []byte   // with Info; owned by the receiver
+
+	message sip.Message // that it came with, nil when none did
 }
 
 // State is where a session stands.
@@ -80,267 +85,378 @@ const (
 	Terminated               // nothing more will be sent but answers to stragglers
 )
 
-// Session is one INVITE session: a dialog and the transaction that made it.
-// Its owner calls the methods from one goroutine; the transport's goroutines
-// come in through receive. What both touch is guarded by mu.
-type Session struct {
-	ep      *Endpoint
-	key     string
-	network string       // lower case: udp, tcp, tls
-	invite  *sip.Request // as received (server) or as sent (client)
+var stateNames = [...]string{"early", "accepted", "established", "terminated"}
 
-	mergeKey string        // server role: entry in Endpoint.invites
-	stx      *sip.ServerTx // server role
-	ctx      *sip.ClientTx // client role
+func (s State) String() string { return stateNames[s] }
 
-	// settled is closed when the owner of a client session has been told how
-	// its INVITE ended.
-	settled    chan struct{}
-	settleOnce sync.Once
-
-	mu      sync.Mutex       // guards the following
-	owner   func(Event) bool // false when the owner has ended; nil before Own
-	early   []Event          // what happened before there was an owner
-	d       *dialog
-	state   State
-	pinned  string // remote address of the connection in use
-	byeSent bool
-	// byeWaits: the owner said Bye before the ACK came; it goes out then, or
-	// when the ACK is given up (RFC 3261 15).
-	byeWaits  bool
-	byeReason string
-	// server role
-	timer     *time.Timer   // 2xx retransmission
-	interval  time.Duration // current retransmission interval
-	accepted  time.Time     // when the 2xx was first sent
-	provision bool          // a response above 100 has been sent
-	// client role
-	stopDial    context.CancelFunc // gives up the connection being made
-	wantCancel  bool               // cancel as soon as a provisional response allows it
-	provisional bool               // one has been received
-	cancelled   bool               // CANCEL sent
-	cancelWhy   string
-	ack         *sip.Request // to send again when the 2xx comes again
-}
-
-// CallID is the Call-ID on this side.
-func (s *Session) CallID() string { return s.d.callID }
-
-// Invite is the INVITE as received or as sent. It must not be changed.
-func (s *Session) Invite() *sip.Request { return s.invite }
-
-// SDP is the INVITE's body, nil when it has none.
-func (s *Session) SDP() []byte { return s.invite.Body() }
-
-// Own makes post the way to the session's owner (server role). What happened
-// before, a CANCEL say, is delivered from another goroutine.
-func (s *Session) Own(post func(Event) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owner = post
-	if early := s.early; early != nil {
-		s.early = nil
-		s.ep.spawn(func() {
-			for _, ev := range early {
-				post(ev)
-			}
-		})
-	}
-}
-
-// post delivers an event to the owner, and waits until it is taken. It returns
-// false when the owner has ended.
-func (s *Session) post(ev Event) bool {
-	s.mu.Lock()
-	owner := s.owner
-	if owner == nil {
-		s.early = append(s.early, ev)
-	}
-	s.mu.Unlock()
-	return owner == nil || owner(ev)
-}
+// ErrSessionOver: the session has ended, or is not in a state to do it.
+var ErrSessionOver = errors.New("the session is over")
 
 // ErrPending: an offer is under way in one direction or the other.
 var ErrPending = errors.New("an offer is under way")
 
-// Reoffer changes the session: an offer by UPDATE or re-INVITE. OfferAnswered,
-// OfferRefused or OfferAgain follows, or Ended. It fails with ErrPending while
-// an offer is under way, and with ErrSessionOver.
-func (s *Session) Reoffer(sdp []byte) error { return ErrPending }
+// Session is one INVITE session as its owner sees it: a usage with the lock,
+// the timer and the wire. Its methods may be called from any goroutine; what
+// happens is delivered by the function given to Own or Invite, which must not
+// block and must not call the Session.
+type Session struct {
+	ep     *Endpoint
+	key    string
+	callID string
+
+	mu    sync.Mutex // guards the following
+	u     *usage
+	owner func(Event) bool // false when the owner has ended; nil before Own
+	early []Event          // what happened before there was an owner
+	timer *time.Timer
+	// sending are the requests that wait for their connection, in order; one
+	// goroutine sees to them while busy is true.
+	sending []output
+	busy    bool
+	gone    bool // removed from the endpoint
+}
+
+// CallID is the Call-ID on this side.
+func (s *Session) CallID() string { return s.callID }
+
+// Invite is the INVITE as received or as first sent. It must not be changed.
+func (s *Session) Invite() *sip.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.u.invite
+}
+
+// SDP is the received INVITE's body, nil when it has none.
+func (s *Session) SDP() []byte { return sdpOf(s.Invite()) }
+
+// HopsLeft is the Max-Forwards of an INVITE that continues this one.
+func (s *Session) HopsLeft() uint32 {
+	if h := s.Invite().MaxForwards(); h != nil && h.Val() > 0 {
+		return min(h.Val()-1, maxForwardsInitial)
+	}
+	return maxForwardsInitial
+}
+
+// Own makes post the way to the session's owner (server role). What happened
+// before, a CANCEL say, is delivered at once.
+func (s *Session) Own(post func(Event) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = post
+	early := s.early
+	s.early = nil
+	for _, ev := range early {
+		post(ev)
+	}
+}
+
+// Provisional sends a 101-199 response, with a body when sdp is not nil:
+// reliably when the caller requires it, or can and there is a body (RFC 3262).
+func (s *Session) Provisional(code int, phrase string, sdp []byte, extra ...Header) {
+	s.step(func(u *usage) { u.provisional(code, phrase, sdp, extra) })
+}
+
+// Accept answers the call with 200 and sdp, and sends the 200 again until its
+// ACK comes, at T1 doubling to T2 on every transport (RFC 3261 13.3.1.4). It
+// fails with ErrSessionOver when the caller is gone, by CANCEL or otherwise.
+// sdp is the answer, or our offer when the INVITE had none.
+func (s *Session) Accept(sdp []byte, extra ...Header) error {
+	return s.ask(func(u *usage) error { return u.accept(sdp, extra) })
+}
+
+// Reject ends an unanswered session with a final response that is not a success.
+func (s *Session) Reject(f *Failure) { s.step(func(u *usage) { u.reject(f) }) }
+
+// Ack acknowledges the 2xx (client role).
+func (s *Session) Ack(sdp []byte) { s.step(func(u *usage) { u.ackAnswer(sdp) }) }
+
+// Cancel gives the INVITE up: CANCEL goes out as soon as a provisional response
+// has been received (RFC 3261 9.1). Failed follows, or Answered when the 2xx
+// was faster: the owner then acknowledges it and says Bye.
+func (s *Session) Cancel(reason string, extra ...Header) {
+	s.step(func(u *usage) {
+		u.cancel(reason, extra)
+		if u.calling.wantCancel && u.unsent() {
+			u.clientFailed(u.calling.tx, &Failure{Code: 487, Local: true})
+			u.sweep()
+		}
+	})
+}
+
+// Reoffer changes the session: an offer by re-INVITE. OfferAnswered or
+// OfferRefused follows, OfferAgain after glare, or Ended. It fails with
+// ErrPending while an offer cannot be made, and OfferAgain follows when it can,
+// and with ErrSessionOver.
+func (s *Session) Reoffer(sdp []byte) error {
+	return s.ask(func(u *usage) error { return u.reoffer(sdp) })
+}
 
 // AnswerOffer answers Offered: with the answer, or with our offer when the peer
 // asked for one.
-func (s *Session) AnswerOffer(sdp []byte) error { return ErrSessionOver }
+func (s *Session) AnswerOffer(sdp []byte) error {
+	return s.ask(func(u *usage) error { return u.answerOffer(sdp) })
+}
 
 // RefuseOffer refuses Offered; the session stays as it was (RFC 3261 14.2).
-func (s *Session) RefuseOffer(f *Failure) {}
+func (s *Session) RefuseOffer(f *Failure) { s.step(func(u *usage) { u.refuseOffer(f) }) }
 
 // Info sends INFO in the dialog.
-func (s *Session) Info(contentType string, body []byte) {}
+func (s *Session) Info(contentType string, body []byte) {
+	s.step(func(u *usage) { u.info(contentType, body) })
+}
 
 // Bye ends an answered session. reason is a Reason header value, or "". The
 // owner is done with the session when Bye returns: what is still to be said
 // on the wire is said without it.
 func (s *Session) Bye(reason string, extra ...Header) {
-	s.mu.Lock()
-	if s.state == Early || s.state == Terminated || s.byeSent {
-		s.mu.Unlock()
-		return
-	}
-	if s.stx != nil && s.state == Accepted {
-		s.byeWaits, s.byeReason = true, reason
-		s.mu.Unlock()
-		return
-	}
-	s.mu.Unlock()
-	s.sendBye(reason)
+	s.step(func(u *usage) { u.bye(reason, extra) })
 }
 
-func (s *Session) sendBye(reason string) {
-	s.mu.Lock()
-	if s.state == Terminated || s.byeSent {
-		s.mu.Unlock()
-		return
-	}
-	s.byeSent = true
-	s.endLocked()
-	req := s.requestLocked(sip.BYE, 0)
-	s.mu.Unlock()
-	if reason != "" {
-		req.AppendHeader(sip.NewHeader("Reason", reason))
-	}
-	s.ep.request(req, func(res *sip.Response, err error) {
-		if err != nil {
-			s.ep.cfg.Log.Debug("BYE not answered", "side", s.ep.cfg.Side, "call_id", s.d.callID, "err", err)
-		}
-		s.finish()
-	})
+// ask is step for an order that may fail.
+func (s *Session) ask(order func(*usage) error) (err error) {
+	s.step(func(u *usage) { err = order(u) })
+	return err
 }
 
-// requestLocked builds an in-dialog request and its way out.
-func (s *Session) requestLocked(method sip.RequestMethod, seq uint32) *sip.Request {
-	req := s.d.request(method, seq)
-	req.AppendHeader(s.ep.contact(s.network))
-	s.ep.prepare(req, s.network, s.ep.route(s.d, s.network, s.pinned))
-	return req
-}
-
-// tell delivers the event that ends the wait of awaitSettled.
-func (s *Session) tell(ev Event) bool {
-	taken := s.post(ev)
-	s.settleOnce.Do(func() { close(s.settled) })
-	return taken
-}
-
-// awaitSettled holds a request that overtook the answer to our INVITE: a peer
-// may send 200 and BYE in one segment, and the stack serves every message on
-// a goroutine of its own.
-func (s *Session) awaitSettled() {
-	if s.settled == nil {
-		return
-	}
-	timer := time.NewTimer(timerT1)
-	defer timer.Stop()
-	select {
-	case <-s.settled:
-	case <-timer.C:
-	}
-}
-
-// endLocked stops timers and marks the session terminated.
-func (s *Session) endLocked() {
-	s.state = Terminated
-	if s.timer != nil {
-		s.timer.Stop()
-		s.timer = nil
-	}
-}
-
-// finish forgets an answered session and its INVITE transaction, which is
-// kept after a 2xx only for retransmissions that no longer matter.
-func (s *Session) finish() {
-	s.ep.remove(s)
-	if s.ctx != nil {
-		s.ctx.Terminate()
-	}
-	if s.stx != nil {
-		s.stx.Terminate()
-	}
-}
-
-// matches checks what the dialog's key leaves open: the peer's tag
-// (RFC 3261 12.2.2). In the client role a dialog that no response has
-// established yet has none to compare.
-func (s *Session) matches(req *sip.Request) bool {
-	tag, _ := req.From().Params.Get("tag")
+// step does one thing to the usage and carries its outputs out.
+func (s *Session) step(do func(*usage)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.d.remoteTag == tag
+	defer s.guard()
+	s.u.begin(time.Now())
+	do(s.u)
+	s.carryOut()
 }
 
-// receive serves a request inside the dialog.
-func (s *Session) receive(req *sip.Request, tx *sip.ServerTx) {
-	if req.Method == sip.ACK {
-		s.receiveAck(req)
-		tx.Terminate()
+// guard keeps a panic in one session from ending more than that session.
+func (s *Session) guard() {
+	p := recover()
+	if p == nil {
 		return
 	}
-	s.mu.Lock()
-	verdict := s.d.receive(req.CSeq().SeqNo)
-	terminated, crossed := s.state == Terminated, s.byeSent
-	if req.Source() != "" && verdict == seqNext {
-		s.pinned = req.Source()
+	s.ep.panicked(p, debug.Stack())
+	defer s.guard()
+	f := &Failure{Code: 500, Local: true}
+	s.u.end()
+	s.u.out = nil
+	kind := Ended
+	if !s.u.answers && s.u.calling.ack == nil {
+		kind = Failed
 	}
-	s.mu.Unlock()
+	s.deliver(Event{Kind: kind, Failure: f, Reason: reasonSIP(500, "internal error")})
+	s.forget()
+}
+
+// carryOut sends and tells what the last step left to be done, and sets the
+// timer for the next. mu is held.
+func (s *Session) carryOut() {
+	for out := s.u.take(); len(out) > 0; out = s.u.take() {
+		for _, o := range out {
+			switch {
+			case o.event != nil:
+				s.deliver(*o.event)
+			case o.response != nil:
+				s.ep.sendResponse(o.flow, o.response)
+			case o.again != nil:
+				s.write(o.again.flow, o.again.req)
+			default:
+				s.sending = append(s.sending, o)
+			}
+		}
+		s.sendAll()
+	}
+	s.arm()
+	if s.u.finished() && len(s.sending) == 0 && !s.busy {
+		s.forget()
+	} else if s.u.over() {
+		s.ep.ended(s)
+	}
+}
+
+// arm sets the timer to what is due next.
+func (s *Session) arm() {
+	next := s.u.next()
 	switch {
-	case verdict == seqStale || (verdict == seqSame && req.Method != sip.CANCEL):
-		s.ep.refuse(req, tx, &Failure{Code: 500, Local: true}) // 12.2.2
-	case req.Method == sip.BYE && crossed:
-		// Both sides hung up at once: each BYE is answered (RFC 3261 15.1.2).
-		s.ep.respond(tx, s.ok(req))
-	case terminated:
-		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
-	case req.Method == sip.BYE:
-		s.receiveBye(req, tx)
-	case req.Method == sip.OPTIONS:
-		s.ep.respond(tx, s.ep.optionsResponse(req))
-	case req.Method == sip.INVITE:
-		// The session stays as it is (RFC 3261 14.2).
-		s.ep.refuse(req, tx, &Failure{Code: 488, Warning: "the session cannot be modified", Local: true})
-	default: // CANCEL of something we do not have
-		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
+	case next.IsZero():
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+	case s.timer == nil:
+		s.timer = time.AfterFunc(time.Until(next), s.wake)
+	default:
+		s.timer.Reset(time.Until(next))
 	}
 }
 
-func (s *Session) receiveBye(req *sip.Request, tx *sip.ServerTx) {
-	s.mu.Lock()
-	early := s.state == Early
-	if early && s.stx == nil {
-		// A callee must not send BYE before it has answered (RFC 3261 15): the
-		// INVITE is still its to answer.
+// wake runs on the timer's goroutine, which Close of the Endpoint waits for.
+func (s *Session) wake() {
+	if !s.ep.work.enter() {
+		return
+	}
+	defer s.ep.work.leave()
+	s.step(func(u *usage) { u.tick(u.now) })
+}
+
+// deliver hands an event to the owner; mu is held, the owner does not block.
+func (s *Session) deliver(ev Event) {
+	ev.Session = s
+	if s.owner == nil {
+		s.early = append(s.early, ev)
+		return
+	}
+	if !s.owner(ev) && ev.Kind == Answered { // nobody is left to do it
+		s.u.ackAnswer(nil)
+		s.u.bye("", nil)
+	}
+}
+
+// sendAll sends the requests that wait, as far as their connections are there.
+// For one that has to be made, a goroutine takes over.
+func (s *Session) sendAll() {
+	for !s.busy && len(s.sending) > 0 {
+		o := s.sending[0]
+		flow, ok := s.ep.find(networkOf(o), wayOf(o))
+		if !ok {
+			s.busy = true
+			if !s.ep.work.run(s.connect) {
+				s.busy = false
+				s.sending = s.sending[1:]
+				s.notSent(o, transport.ErrClosed)
+				continue
+			}
+			return
+		}
+		s.sending = s.sending[1:]
+		s.sendOn(flow, o)
+	}
+}
+
+// connect makes the connection that the first waiting request needs, and sends
+// on. Every request has its own time for that.
+func (s *Session) connect() {
+	for {
+		s.mu.Lock()
+		if len(s.sending) == 0 {
+			s.busy = false
+			s.carryOut()
+			s.mu.Unlock()
+			return
+		}
+		o := s.sending[0]
 		s.mu.Unlock()
-		s.ep.refuse(req, tx, &Failure{Code: 481, Local: true})
-		return
+		flow, err := s.ep.dial(networkOf(o), wayOf(o))
+		s.mu.Lock()
+		func() {
+			defer s.guard()
+			s.sending = s.sending[1:]
+			s.u.begin(time.Now())
+			if err != nil {
+				s.ep.cfg.Log.Debug("no connection for a request", "call_id", s.callID, "err", err)
+				s.notSent(o, err)
+			} else {
+				s.sendOn(flow, o)
+			}
+			s.carryOut()
+		}()
+		s.mu.Unlock()
 	}
-	s.endLocked()
-	s.mu.Unlock()
-	s.ep.respond(tx, s.ok(req))
-	if early {
-		// 15.1.2: a pending INVITE is answered 487 when BYE ends the early dialog.
-		s.ep.refuse(s.invite, s.stx, &Failure{Code: 487, Local: true})
-	}
-	s.post(Event{Kind: Ended, Session: s, Reason: headerValue(req, "Reason")})
-	if early {
-		s.ep.remove(s)
-		return
-	}
-	s.finish()
 }
 
-func (s *Session) ok(req *sip.Request) *sip.Response {
-	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
-	res.AppendHeader(sip.NewHeader("Server", s.ep.cfg.UserAgent))
-	return res
+func (s *Session) sendOn(flow transport.Flow, o output) {
+	if o.first != nil {
+		if o.first.final {
+			return // given up while its connection was being made
+		}
+		o.first.flow = flow
+		if !s.write(flow, o.first.req) {
+			s.notSent(o, transport.ErrGone)
+		}
+		return
+	}
+	s.write(flow, o.ack.req)
+}
+
+// notSent tells the usage of a request that no connection could be had for.
+func (s *Session) notSent(o output, err error) {
+	if o.first == nil || o.first.final {
+		return
+	}
+	f := &Failure{Code: 503, Local: true, Warning: "the next hop cannot be reached"}
+	if errors.Is(err, errTooLong) {
+		f = &Failure{Code: 513, Local: true, Warning: err.Error()}
+	}
+	s.u.failed(time.Now(), o.first, f)
+}
+
+func (s *Session) write(flow transport.Flow, msg sip.Message) bool {
+	if err := s.ep.tp.Send(flow, []byte(msg.String())); err != nil {
+		s.ep.cfg.Log.Debug("message not sent", "call_id", s.callID, "err", err)
+		return false
+	}
+	return true
+}
+
+func networkOf(o output) string {
+	if o.first != nil {
+		return o.first.network
+	}
+	return o.ack.network
+}
+
+func wayOf(o output) way {
+	if o.first != nil {
+		return o.first.way
+	}
+	return o.ack.way
+}
+
+// forget takes the session out of the endpoint's tables.
+func (s *Session) forget() {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.ep.forget(s)
+}
+
+// The following come from the endpoint's goroutines.
+
+func (s *Session) receiveResponse(key string, res *sip.Response, flow transport.Flow) {
+	s.step(func(u *usage) { u.response(u.now, key, res, flow) })
+}
+
+func (s *Session) receiveRefuse(key string) { s.step(func(u *usage) { u.unreadable(key) }) }
+
+func (s *Session) receiveRequest(req *sip.Request, key string, flow transport.Flow) {
+	s.step(func(u *usage) { u.receive(u.now, req, key, flow) })
+}
+
+func (s *Session) receiveRepeated(req *sip.Request, key string) {
+	s.step(func(u *usage) { u.repeated(u.now, req, key) })
+}
+
+func (s *Session) receiveCancel(req *sip.Request, inviteKey, key string, flow transport.Flow) {
+	s.step(func(u *usage) { u.receiveCancel(u.now, req, inviteKey, key, flow) })
+}
+
+// cutOff ends what hangs in the air when the endpoint closes.
+func (s *Session) cutOff() { s.step(func(u *usage) { u.cutOff() }) }
+
+func (s *Session) flowLost(flow transport.Flow) { s.step(func(u *usage) { u.lost(u.now, flow) }) }
+
+// knows says whether a request of the peer's belongs to a dialog of the session.
+func (s *Session) knows(req *sip.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return req.Method == sip.ACK && s.u.d.remoteTag == tagOf(req.From().Params) || s.u.dialogOf(req) != nil
+}
+
+// reasonSIP is a Reason header value of protocol SIP (RFC 3326 2).
+func reasonSIP(code int, text string) string {
+	return fmt.Sprintf("SIP;cause=%d;text=%q", code, text)
 }
 
 // warningValue is a Warning header (RFC 3261 20.43) with the free code 399.
@@ -354,25 +470,22 @@ func warningValue(agent, text string) string {
 	return `399 ` + agent + ` "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(clean) + `"`
 }
 
-// headerValue is a header's value, "" when absent or unfit to be carried on.
-func headerValue(msg interface{ GetHeaders(string) []sip.Header }, name string) string {
-	hs := msg.GetHeaders(name)
-	if len(hs) == 0 || hasControl(hs[0].Value()) {
-		return ""
-	}
-	return hs[0].Value()
-}
-
 // sdpBody is the body of a response when it is SDP.
-func sdpBody(res *sip.Response) []byte {
-	if len(res.Body()) == 0 {
+func sdpBody(res *sip.Response) []byte { return sdpOf(res) }
+
+// sdpOf is the body of a message when it is SDP; nil when there is none.
+func sdpOf(msg sip.Message) []byte {
+	if len(msg.Body()) == 0 {
 		return nil
 	}
-	if h := res.ContentType(); h != nil {
-		mediaType, _, _ := strings.Cut(h.Value(), ";")
-		if !strings.EqualFold(strings.TrimSpace(mediaType), "application/sdp") {
-			return nil
-		}
+	if kind := mediaType(msg); kind != "" && kind != "application/sdp" {
+		return nil
 	}
-	return res.Body()
+	return msg.Body()
+}
+
+// mediaType is the type of a message's body, in lower case.
+func mediaType(msg sip.Message) string {
+	kind, _, _ := strings.Cut(headerValue(msg, "Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
 }

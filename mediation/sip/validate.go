@@ -9,15 +9,14 @@ import (
 )
 
 // Methods that this user agent serves; the value of Allow.
-var allowedMethods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"}
+var allowedMethods = []string{"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK", "INFO"}
 
 var allowValue = strings.Join(allowedMethods, ", ")
 
 // knownMethods have a definition in an RFC but are not served: they get 405;
 // anything else gets 501 (RFC 3261 8.2.1 and 21.5.2).
 var knownMethods = map[sip.RequestMethod]bool{
-	"REGISTER": true, "SUBSCRIBE": true, "NOTIFY": true, "REFER": true, "INFO": true,
-	"MESSAGE": true, "PRACK": true, "UPDATE": true, "PUBLISH": true,
+	"REGISTER": true, "SUBSCRIBE": true, "NOTIFY": true, "REFER": true, "MESSAGE": true, "PUBLISH": true,
 }
 
 // Failure is a final response that is not a success, made here or carried
@@ -78,11 +77,9 @@ func phraseOf(code int) string {
 }
 
 // validate is RFC 3261 8.2 in its order, for every request in or outside a
-// dialog. It returns nil when the request can be served.
-func validate(req *sip.Request) *Failure {
-	if f := checkForm(req); f != nil {
-		return f
-	}
+// dialog whose form has been checked. It returns nil when the request can be
+// served.
+func validate(req *sip.Request, env *environment) *Failure {
 	if !methodAllowed(req.Method) {
 		f := &Failure{Code: 501, Local: true, Headers: []Header{{"Allow", allowValue}}}
 		if knownMethods[req.Method] {
@@ -101,9 +98,14 @@ func validate(req *sip.Request) *Failure {
 	if req.Method == sip.ACK || req.Method == sip.CANCEL {
 		return nil // RFC 3261 8.2.2.3: Require is ignored in these
 	}
-	if require := tokens(req, "Require"); len(require) > 0 {
-		// None of the extensions is served yet, so every tag is unsupported.
-		return &Failure{Code: 420, Local: true, Headers: []Header{{"Unsupported", strings.Join(require, ", ")}}}
+	var unknown []string
+	for _, tag := range tokens(req, "Require") {
+		if !strings.EqualFold(tag, "timer") && !(env.reliable && strings.EqualFold(tag, "100rel")) {
+			unknown = append(unknown, tag)
+		}
+	}
+	if len(unknown) > 0 {
+		return &Failure{Code: 420, Local: true, Headers: []Header{{"Unsupported", strings.Join(unknown, ", ")}}}
 	}
 	return checkBody(req)
 }
@@ -155,35 +157,50 @@ func checkForm(req *sip.Request) *Failure {
 	return nil
 }
 
+// checkBody refuses a body that is no session description where one belongs.
 func checkBody(req *sip.Request) *Failure {
-	if len(req.Body()) == 0 || req.Method != sip.INVITE {
+	if len(req.Body()) == 0 || req.Method != sip.INVITE && req.Method != "UPDATE" && req.Method != "PRACK" {
 		return nil
 	}
-	contentType := ""
-	if h := req.ContentType(); h != nil {
-		contentType = h.Value()
-	}
-	mediaType, _, _ := strings.Cut(contentType, ";")
-	encoding := req.GetHeader("Content-Encoding")
-	if !strings.EqualFold(strings.TrimSpace(mediaType), "application/sdp") ||
-		(encoding != nil && !strings.EqualFold(encoding.Value(), "identity")) {
+	encoding := headerValue(req, "Content-Encoding")
+	if mediaType(req) != "application/sdp" || encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return &Failure{Code: 415, Local: true, Headers: []Header{{"Accept", "application/sdp"}, {"Accept-Encoding", "identity"}}}
 	}
 	return nil
 }
 
 func methodAllowed(m sip.RequestMethod) bool {
-	switch m {
-	case sip.INVITE, sip.ACK, sip.CANCEL, sip.BYE, sip.OPTIONS:
-		return true
+	return slices.Contains(allowedMethods, string(m))
+}
+
+// compact are the short names of headers that the parser leaves as they are
+// (RFC 3261 7.3.3, RFC 4028 4 and others).
+var compact = map[string]string{
+	"Supported": "k", "Session-Expires": "x", "Content-Encoding": "e", "Content-Type": "c",
+}
+
+// headersOf are all headers of that name, in either form.
+func headersOf(msg interface{ GetHeaders(string) []sip.Header }, name string) []sip.Header {
+	out := msg.GetHeaders(name)
+	if short := compact[name]; short != "" {
+		out = slices.Concat(out, msg.GetHeaders(short))
 	}
-	return false
+	return out
+}
+
+// headerValue is a header's value, "" when absent or unfit to be carried on.
+func headerValue(msg interface{ GetHeaders(string) []sip.Header }, name string) string {
+	hs := headersOf(msg, name)
+	if len(hs) == 0 || hasControl(hs[0].Value()) {
+		return ""
+	}
+	return hs[0].Value()
 }
 
 // tokens are the comma-separated tokens of all headers of that name.
 func tokens(msg sip.Message, name string) []string {
 	var out []string
-	for _, h := range msg.GetHeaders(name) {
+	for _, h := range headersOf(msg, name) {
 		for t := range strings.SplitSeq(h.Value(), ",") {
 			if t = strings.TrimSpace(t); t != "" {
 				out = append(out, t)

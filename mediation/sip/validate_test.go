@@ -56,7 +56,11 @@ func TestValidate(t *testing.T) {
 			if tt.extra != "" {
 				lines = append(lines, tt.extra)
 			}
-			f := validate(parseRequest(t, lines...))
+			req := parseRequest(t, lines...)
+			f := checkForm(req)
+			if f == nil {
+				f = validate(req, &environment{})
+			}
 			switch {
 			case f == nil && tt.code != 0:
 				t.Fatalf("accepted, want %d", tt.code)
@@ -78,7 +82,7 @@ func TestBodyTypes(t *testing.T) { // RFC 3261 8.2.3
 		req.AppendHeader(&h)
 		req.SetBody([]byte("v=0\r\n"))
 		got := 0
-		if f := validate(req); f != nil {
+		if f := validate(req, &environment{}); f != nil {
 			got = f.Code
 		}
 		if got != want {
@@ -105,7 +109,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		switch m := msg.(type) {
 		case *sip.Request:
-			if validate(m) != nil {
+			if checkForm(m) != nil || validate(m, &environment{}) != nil {
 				return
 			}
 			p := PartiesOf(m)

@@ -1,0 +1,528 @@
+package sip
+
+import (
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"causeway/mediation/sip/locate"
+	"causeway/mediation/sip/transaction"
+	"causeway/mediation/sip/transport"
+)
+
+// usage is one INVITE session (an "INVITE usage", RFC 5057 3): its dialog, the
+// early dialogs of a forked INVITE, and every transaction in them. It does no
+// I/O, has no clock and no lock: messages, the owner's orders and the time come
+// in, and out holds what is to be sent and told. Everything that happens in one
+// dialog happens here, one thing after the other, in the order of arrival.
+//
+// Its parts by file: calling.go and answering.go, the two roles of the first
+// INVITE; offering.go, offers after it; reliable.go, provisional responses that
+// are acknowledged (RFC 3262); refresh.go, session timers (RFC 4028).
+type usage struct {
+	env     *environment
+	network string // of the dialog: udp, tcp, tls
+	answers bool   // server role of the first INVITE
+	state   State
+	now     time.Time // of the step under way
+
+	// d is the dialog: the peer's in the server role; in the client role the
+	// latest early dialog, and the answered one from then on.
+	d      *dialog
+	forks  []*fork // client role, until the answer: the early dialogs
+	invite *sip.Request
+	flow   transport.Flow // the connection that the dialog uses (RFC 5626)
+
+	clients []*client
+	servers []*server
+	out     []output
+
+	calling   calling
+	answering answering
+	offer     offering
+	reliable  reliable
+	refresh   refresh
+	auth      *authorizer // nil: challenges are failures
+
+	byeSent   bool
+	byeWaits  bool // Bye came before the ACK did; it goes out then (RFC 3261 15)
+	byeReason string
+	byeExtra  []Header
+	peerAllow map[string]bool // methods of the peer's latest Allow; nil before any
+}
+
+// environment is what a usage needs to know of the endpoint it lives in.
+type environment struct {
+	contact   func(network string) *sip.ContactHeader
+	via       func(network string) *sip.ViaHeader // with a fresh branch
+	targets   func() []locate.Target              // where new INVITEs go, best first
+	report    func(locate.Target, *Failure)       // how a target did
+	carry     func(sip.Message) []Header          // nil: nothing is
+	random    func(below int64) int64
+	index     index
+	userAgent string
+	host      string // ours, as it stands in Warning
+	drops     *Drops
+	timer     SessionTimer
+	reliable  bool // offer and use reliable provisional responses
+}
+
+// index finds a usage by the transactions it has.
+type index interface {
+	addClient(key string)
+	dropClient(key string)
+	addServer(key string)
+	dropServer(key string)
+}
+
+// output is one thing to do after a step. Exactly one part is set.
+type output struct {
+	event    *Event
+	response *sip.Response // to be sent on flow
+	flow     transport.Flow
+	first    *client // to be sent for the first time: by its way
+	again    *client // to be sent again, on the flow it has
+	ack      *pass   // to be sent without a transaction: ACK to a 2xx
+}
+
+// way is where a request goes: on flow while that is open, else to hop, or to
+// the target when there is one.
+type way struct {
+	flow   transport.Flow
+	hop    sip.Uri
+	target *locate.Target
+}
+
+// pass is a request without a transaction.
+type pass struct {
+	req     *sip.Request
+	network string
+	way     way
+}
+
+// purpose is what a client transaction is for.
+type purpose uint8
+
+const (
+	forInvite purpose = iota // the first INVITE, on whatever target
+	forCancel
+	forReoffer // re-INVITE or UPDATE with an offer of the owner's
+	forRefresh // the same, or UPDATE without an offer, of RFC 4028
+	forPrack
+	forBye
+	forStray // BYE of a fork that answered too late
+	forInfo
+)
+
+// client is a client transaction of the usage.
+type client struct {
+	tx      *transaction.Client
+	req     *sip.Request
+	what    purpose
+	d       *dialog
+	network string
+	way     way
+	flow    transport.Flow // on which it went out, set by who sent it; zero before
+	tries   int            // how often its like was challenged
+	final   bool           // a final response, or failure, was handled
+}
+
+// server is a server transaction of the usage.
+type server struct {
+	tx   *transaction.Server
+	req  *sip.Request
+	key  string
+	flow transport.Flow // on which responses go
+	done bool           // nothing that may still come matters
+}
+
+// isReliable says whether a network delivers once and in order.
+func isReliable(network string) bool { return network != "udp" }
+
+// begin starts a step.
+func (u *usage) begin(now time.Time) { u.now = now }
+
+// take hands the outputs of the step over.
+func (u *usage) take() []output {
+	out := u.out
+	u.out = nil
+	return out
+}
+
+// tell tells the owner, with what of the message may be shown to the other side.
+func (u *usage) tell(ev Event) {
+	if ev.message != nil && u.env.carry != nil {
+		ev.Carried = u.env.carry(ev.message)
+	}
+	u.out = append(u.out, output{event: &ev})
+}
+
+// over says whether nothing is left to be done but to absorb stragglers.
+func (u *usage) over() bool { return u.state == Terminated }
+
+// finished says whether the usage can be forgotten.
+func (u *usage) finished() bool {
+	return u.state == Terminated && len(u.clients) == 0 && len(u.servers) == 0
+}
+
+// request builds a request in dialog d and gives it the way that d's requests
+// take. Via is added by send.
+func (u *usage) request(d *dialog, method sip.RequestMethod, seq uint32) *sip.Request {
+	req := d.request(method, seq)
+	if method != sip.BYE && method != "PRACK" {
+		req.AppendHeader(u.env.contact(u.network))
+	}
+	return req
+}
+
+// complete adds what every request of ours ends with, and its Via. A request
+// that is too long for a datagram goes over TCP (RFC 3261 18.1.1).
+func (u *usage) complete(req *sip.Request) (network string) {
+	if req.ContentLength() == nil {
+		req.SetBody(req.Body())
+	}
+	req.AppendHeader(sip.NewHeader("User-Agent", u.env.userAgent))
+	network = u.network
+	if network == "udp" && len(req.String())+viaRoom > maxDatagram {
+		network = "tcp"
+	}
+	req.PrependHeader(u.env.via(network))
+	return network
+}
+
+// viaRoom is what our Via takes, in bytes.
+const viaRoom = 120
+
+// wayOf is the way of d's requests.
+func (u *usage) wayOf(d *dialog) way { return way{flow: u.flow, hop: *d.nextHop()} }
+
+// send starts a client transaction.
+func (u *usage) send(d *dialog, req *sip.Request, what purpose, w way, tries int) *client {
+	network := u.complete(req)
+	c := &client{
+		tx:  transaction.NewClient(req, isReliable(network), u.now),
+		req: req, what: what, d: d, network: network, way: w, tries: tries,
+	}
+	u.clients = append(u.clients, c)
+	u.env.index.addClient(c.tx.Key())
+	u.out = append(u.out, output{first: c})
+	return c
+}
+
+// serve starts a server transaction for a request.
+func (u *usage) serve(req *sip.Request, key string, flow transport.Flow) *server {
+	s := &server{tx: transaction.NewServer(req, isReliable(flow.Network), u.now), req: req, key: key, flow: transport.Reply(req, flow)}
+	u.servers = append(u.servers, s)
+	u.env.index.addServer(key)
+	return s
+}
+
+// reply answers a request through its transaction.
+func (u *usage) reply(s *server, res *sip.Response) bool {
+	if !s.tx.Respond(u.now, res) {
+		return false
+	}
+	u.out = append(u.out, output{response: res, flow: s.flow})
+	return true
+}
+
+func (u *usage) refuse(s *server, f *Failure) { u.reply(s, u.failure(s.req, f)) }
+
+func (u *usage) failure(req *sip.Request, f *Failure) *sip.Response {
+	return failureResponse(req, f, u.env.host, u.env.userAgent)
+}
+
+// ok is a 200 without a body.
+func (u *usage) ok(req *sip.Request) *sip.Response {
+	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
+	res.AppendHeader(sip.NewHeader("Server", u.env.userAgent))
+	return res
+}
+
+// end stops the usage for good; the owner has been told, or will not be.
+func (u *usage) end() {
+	u.state = Terminated
+	u.answering.stop()
+	u.reliable.stop()
+	u.refresh.stop()
+	u.offer.stop()
+}
+
+// response serves a response to a request of the usage.
+func (u *usage) response(now time.Time, key string, res *sip.Response, flow transport.Flow) {
+	u.begin(now)
+	for _, c := range u.clients {
+		if c.tx.Key() != key {
+			continue
+		}
+		up, ack := c.tx.Receive(now, res)
+		if ack != nil {
+			u.out = append(u.out, output{ack: &pass{req: ack, network: c.network, way: way{flow: c.flow, hop: c.way.hop, target: c.way.target}}})
+		}
+		if up {
+			u.handle(c, res, flow)
+		}
+		u.sweep()
+		return
+	}
+	u.env.drops.Add(DropStrayResponse)
+}
+
+// handle is a response that the transaction passed up.
+func (u *usage) handle(c *client, res *sip.Response, flow transport.Flow) {
+	if allow := tokens(res, "Allow"); len(allow) > 0 {
+		u.peerAllow = set(allow)
+	}
+	if c.final && c.what != forInvite {
+		// Again, or another fork's: only an INVITE's 2xx comes more than once.
+		u.reacknowledge(c, res)
+		return
+	}
+	if res.StatusCode >= 200 && c.what != forInvite {
+		c.final = true
+	}
+	if u.challenged(c, res) {
+		return
+	}
+	switch c.what {
+	case forInvite:
+		u.inviteResponse(c, res, flow)
+	case forReoffer, forRefresh:
+		u.offerResponse(c, res, flow)
+	case forBye:
+		if res.StatusCode >= 200 {
+			u.closed()
+		}
+	case forPrack, forInfo:
+		u.dialogResponse(c, res)
+	case forCancel, forStray:
+		// Nothing hangs on the answer.
+	}
+}
+
+// dialogResponse ends the usage when an answer says that the peer has no such
+// dialog any more, or gave none (RFC 3261 12.2.1.2, RFC 5057 5.1).
+func (u *usage) dialogResponse(c *client, res *sip.Response) {
+	if res.StatusCode == 481 || res.StatusCode == 408 {
+		u.lose(&Failure{Code: res.StatusCode, Phrase: phraseIn(res)})
+	}
+}
+
+// lose ends an answered session whose dialog is gone: the peer gets a BYE, in
+// case it lives, and the owner is told.
+func (u *usage) lose(f *Failure) {
+	if u.state != Accepted && u.state != Established {
+		return
+	}
+	u.bye(reasonSIP(f.Code, f.PhraseText()), nil)
+	u.tell(Event{Kind: Ended, Reason: reasonSIP(f.Code, f.PhraseText()), Failure: f})
+}
+
+// unreadable is a final response that cannot be read.
+func (u *usage) unreadable(key string) {
+	for _, c := range u.clients {
+		if c.tx.Key() == key {
+			u.clientFailed(c, &Failure{Code: 502, Local: true, Warning: "the next hop's answer cannot be read"})
+			break
+		}
+	}
+	u.sweep()
+}
+
+// failed is a request that could not be sent, whose connection was lost, or
+// which nobody answered (408).
+func (u *usage) failed(now time.Time, c *client, f *Failure) {
+	u.begin(now)
+	u.clientFailed(c, f)
+	u.sweep()
+}
+
+func (u *usage) clientFailed(c *client, f *Failure) {
+	if c.tx.State() == transaction.Terminated && c.final {
+		return
+	}
+	c.tx.Fail()
+	if c.final {
+		return
+	}
+	c.final = true
+	switch c.what {
+	case forInvite:
+		u.inviteFailed(c, f)
+	case forReoffer, forRefresh:
+		u.offerFailed(c, f)
+	case forBye:
+		u.closed()
+	case forPrack, forInfo:
+		if f.Code == 408 {
+			u.lose(f)
+		}
+	case forCancel, forStray:
+	}
+}
+
+// lost is the end of a connection: what waits for an answer on it will not get
+// one (RFC 3261 17.1.4), and an unanswered caller behind it is gone.
+func (u *usage) lost(now time.Time, flow transport.Flow) {
+	u.begin(now)
+	for _, c := range append([]*client(nil), u.clients...) {
+		if c.flow == flow && !c.final {
+			u.clientFailed(c, &Failure{Code: 503, Local: true, Warning: "the connection to the next hop was lost"})
+		}
+	}
+	if u.answers && u.state == Early && u.first() != nil && u.first().flow == flow {
+		u.callerGone("", nil)
+		u.first().tx.Fail()
+	}
+	u.sweep()
+}
+
+// cutOff is the end of all connections: nothing more can be sent or heard.
+func (u *usage) cutOff() {
+	for _, c := range append([]*client(nil), u.clients...) {
+		u.clientFailed(c, &Failure{Code: 503, Local: true, Warning: "shutting down"})
+	}
+	if u.answers {
+		u.callerGone("", nil)
+	}
+	u.end()
+	for _, s := range u.servers {
+		s.done = true
+	}
+	u.sweep()
+}
+
+// tick does what is due.
+func (u *usage) tick(now time.Time) {
+	u.begin(now)
+	for _, c := range append([]*client(nil), u.clients...) {
+		if next := c.tx.Next(); next.IsZero() || now.Before(next) {
+			continue
+		}
+		resend, timedOut := c.tx.Tick(now)
+		if resend {
+			u.out = append(u.out, output{again: c})
+		}
+		if timedOut {
+			u.clientFailed(c, &Failure{Code: 408, Local: true, Warning: "the next hop did not answer in time"})
+		}
+	}
+	for _, s := range u.servers {
+		if next := s.tx.Next(); next.IsZero() || now.Before(next) {
+			continue
+		}
+		if res, _ := s.tx.Tick(now); res != nil {
+			u.out = append(u.out, output{response: res, flow: s.flow})
+		}
+	}
+	u.tickCalling()
+	u.tickAnswering()
+	u.tickOffer()
+	u.tickReliable()
+	u.tickRefresh()
+	u.sweep()
+}
+
+// next is when tick is due; zero when nothing is.
+func (u *usage) next() time.Time {
+	var next time.Time
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, c := range u.clients {
+		earlier(c.tx.Next())
+	}
+	for _, s := range u.servers {
+		earlier(s.tx.Next())
+	}
+	earlier(u.calling.next())
+	earlier(u.answering.next())
+	earlier(u.offer.next())
+	earlier(u.reliable.next())
+	earlier(u.refresh.next())
+	return next
+}
+
+// sweep forgets transactions that have ended.
+func (u *usage) sweep() {
+	kept := u.clients[:0]
+	for _, c := range u.clients {
+		if c.tx.State() == transaction.Terminated {
+			u.env.index.dropClient(c.tx.Key())
+			continue
+		}
+		kept = append(kept, c)
+	}
+	clear(u.clients[len(kept):])
+	u.clients = kept
+	left := u.servers[:0]
+	for _, s := range u.servers {
+		if s.done || s.tx.State() == transaction.Terminated {
+			u.env.index.dropServer(s.key)
+			continue
+		}
+		left = append(left, s)
+	}
+	clear(u.servers[len(left):])
+	u.servers = left
+}
+
+// closed ends what is left when BYE has been answered: an INVITE transaction is
+// kept after a 2xx only for retransmissions that no longer matter.
+func (u *usage) closed() {
+	for _, c := range u.clients {
+		if c.final {
+			c.tx.Fail()
+		}
+	}
+	for _, s := range u.servers {
+		s.done = s.done || s.req.Method == sip.INVITE && s.tx.State() == transaction.Accepted
+	}
+}
+
+// bye ends an answered session from our side.
+func (u *usage) bye(reason string, extra []Header) {
+	if u.state == Early || u.state == Terminated || u.byeSent {
+		return
+	}
+	if u.answers && u.state == Accepted {
+		// RFC 3261 15: not before the ACK, or the end of waiting for it.
+		u.byeWaits, u.byeReason, u.byeExtra = true, reason, extra
+		return
+	}
+	u.byeSent = true
+	u.end()
+	u.refusePending()
+	req := u.request(u.d, sip.BYE, 0)
+	if reason != "" {
+		req.AppendHeader(sip.NewHeader("Reason", reason))
+	}
+	appendHeaders(req, extra)
+	u.send(u.d, req, forBye, u.wayOf(u.d), 0)
+}
+
+// refusePending answers what the peer has asked and will not get: 487 (RFC 3261
+// 15.1.2).
+func (u *usage) refusePending() {
+	for _, s := range u.servers {
+		if s.req.Method != sip.BYE && s.tx.State() == transaction.Proceeding {
+			u.refuse(s, &Failure{Code: 487, Local: true})
+		}
+	}
+}
+
+func appendHeaders(msg sip.Message, extra []Header) {
+	for _, h := range extra {
+		msg.AppendHeader(sip.NewHeader(h.Name, h.Value))
+	}
+}
+
+func set(list []string) map[string]bool {
+	out := make(map[string]bool, len(list))
+	for _, s := range list {
+		out[s] = true
+	}
+	return out
+}
