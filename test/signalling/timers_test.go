@@ -1,0 +1,309 @@
+package signalling
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"causeway/test/rig"
+)
+
+// slack is how far a timer may be off on a busy machine.
+const slack = 400 * time.Millisecond
+
+// T1 and T2 of RFC 3261 table 4.
+const (
+	t1 = 500 * time.Millisecond
+	t2 = 4 * time.Second
+)
+
+// doubling are the moments after the first at which something is sent again: after T1, twice as long each time, up to
+// limit (0: no limit), before 64*T1 have passed.
+func doubling(limit time.Duration) []time.Duration {
+	var all []time.Duration
+	for at, step := t1, t1; at < 64*t1; {
+		all = append(all, at)
+		if step *= 2; limit > 0 && step > limit {
+			step = limit
+		}
+		at += step
+	}
+	return all
+}
+
+// paced checks when something was heard again against when it should have been.
+func paced(t *testing.T, what string, heard []time.Time, want []time.Duration) {
+	t.Helper()
+	if len(heard) == 0 {
+		t.Errorf("%s was never heard", what)
+		return
+	}
+	var got []time.Duration
+	for _, at := range heard[1:] {
+		got = append(got, at.Sub(heard[0]).Round(10*time.Millisecond))
+	}
+	bad := len(got) != len(want)
+	for i := range min(len(got), len(want)) {
+		bad = bad || (got[i]-want[i]).Abs() > slack
+	}
+	if bad {
+		t.Errorf("%s was heard again after %v, want %v", what, got, want)
+	}
+}
+
+// of picks the messages of a call by name.
+func (c *call) of(what string) func(*message) bool {
+	return func(m *message) bool { return c.is(m, what) }
+}
+
+// The timers of RFC 3261 that take 64*T1, all at once in one causeway, each with a call of its own: what is repeated, at
+// which moments, and what happens when nobody answers to the end. Afterwards nothing is left.
+func TestTimers(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			both(t, setting{pool: network, gateway: network, more: []string{"ring_timeout: 100s"}}, func(t *testing.T, p parties) {
+				before := int(p.Metric("go_goroutines"))
+				began := time.Now()
+				var checks []func(t *testing.T)
+				for i, timer := range []func(p parties, number string) func(t *testing.T){
+					answerWithoutAck, inviteWithoutAnswer, failureWithoutAck, byeWithoutAnswer, cancelWithoutEnd, reliableWithoutPrack,
+				} {
+					checks = append(checks, timer(p, fmt.Sprintf("+1425555020%d", i)))
+				}
+				time.Sleep(time.Until(began.Add(64*t1 + 2*time.Second)))
+				for _, check := range checks {
+					check(t)
+				}
+				all := func(*message) bool { return true }
+				p.caller.quiet(all)
+				p.callee.quiet(all)
+				rig.Eventually(t, 10*time.Second, "everything comes back", func() string {
+					sessions, calls := p.Sum("causeway_mediation_sip_sessions"), p.Sum("causeway_mediation_calls")
+					if now := int(p.Metric("go_goroutines")); sessions != 0 || calls != 0 || now > before+8 {
+						return fmt.Sprintf("%v sessions, %v calls and %d goroutines, %d before", sessions, calls, now, before)
+					}
+					return ""
+				})
+			})
+		})
+	}
+}
+
+// reliably says whether retransmissions of a transaction are not to be seen (RFC 3261 17: timers A, E and G).
+func (a *agent) reliably() bool { return a.network == "tcp" }
+
+// RFC 3261 13.3.1.4 (mediation-anchors 5.3 number 3): a 2xx is repeated after T1, doubling up to T2, over any transport,
+// until its ACK; without one within 64*T1 the call ends with BYE.
+func answerWithoutAck(p parties, number string) func(t *testing.T) {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := p.callee.incoming(number)
+	b.answer()
+	first := a.expect("200 INVITE")
+	a.establish(first)
+	return func(t *testing.T) {
+		paced(t, "200 to INVITE without ACK, "+p.caller.network, p.caller.times(a.of("200 INVITE")), doubling(t2))
+		bye := a.byes()
+		if at := bye.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack {
+			t.Errorf("BYE came %v after the 200, want 32 s", at)
+		}
+		b.byes()
+	}
+}
+
+// RFC 3261 17.1.1.2, timers A and B: an INVITE is repeated over UDP, doubling without limit; after 64*T1 the caller hears 408.
+func inviteWithoutAnswer(p parties, number string) func(t *testing.T) {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := p.callee.incoming(number)
+	return func(t *testing.T) {
+		want := doubling(0)
+		if p.callee.reliably() {
+			want = nil
+		}
+		paced(t, "INVITE without any response, "+p.callee.network, p.callee.times(b.of("INVITE")), want)
+		res := a.refused(408)
+		if at := res.at.Sub(b.invite.at); (at - 64*t1).Abs() > 2*slack {
+			t.Errorf("408 came %v after the INVITE, want 32 s", at)
+		}
+	}
+}
+
+// RFC 3261 17.2.1, timers G and H: a failure is repeated over UDP, doubling up to T2, until its ACK or 64*T1.
+func failureWithoutAck(p parties, number string) func(t *testing.T) {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := p.callee.incoming(number)
+	b.refuse("486 Busy Here")
+	a.expect("486 INVITE")
+	return func(t *testing.T) {
+		want := doubling(t2)
+		if p.caller.reliably() {
+			want = nil
+		}
+		paced(t, "486 without ACK, "+p.caller.network, p.caller.times(a.of("486 INVITE")), want)
+	}
+}
+
+// RFC 3261 17.1.2.2, timers E and F: BYE is repeated over UDP, doubling up to T2, until 64*T1. The side that hung up has its
+// answer at once.
+func byeWithoutAnswer(p parties, number string) func(t *testing.T) {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := p.callee.incoming(number)
+	b.answer()
+	a.answered()
+	a.bye()
+	b.expect("BYE")
+	return func(t *testing.T) {
+		want := doubling(t2)
+		if p.callee.reliably() {
+			want = nil
+		}
+		paced(t, "BYE without answer, "+p.callee.network, p.callee.times(b.of("BYE")), want)
+	}
+}
+
+// RFC 3261 9.1: a callee that takes CANCEL and never ends the INVITE is given up after 64*T1.
+func cancelWithoutEnd(p parties, number string) func(t *testing.T) {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := p.callee.incoming(number)
+	b.ring()
+	a.expect("180 INVITE")
+	a.send(a.cancel())
+	a.expect("200 CANCEL")
+	a.refused(487)
+	b.respond(b.expect("CANCEL"), "200 OK", "")
+	return func(t *testing.T) {
+		// That nothing of it is left is what TestTimers looks at in the end.
+		if n := len(p.callee.times(b.of("CANCEL"))); n != 1 {
+			t.Errorf("the callee heard %d CANCELs, one was answered", n)
+		}
+	}
+}
+
+// RFC 3262 3: a reliable provisional response is repeated after T1, doubling, over any transport, until its PRACK;
+// without one within 64*T1 the INVITE ends with 5xx.
+func reliableWithoutPrack(p parties, number string) func(t *testing.T) {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String(), "Require: 100rel")
+	b := p.callee.incoming(number)
+	b.ring()
+	first := a.expect("180 INVITE")
+	return func(t *testing.T) {
+		if first.header("RSeq") == "" || !first.names("Require", "100rel") {
+			t.Errorf("180 is not reliable, and the caller requires it:\n%s", first.raw)
+		}
+		paced(t, "reliable 180 without PRACK, "+p.caller.network, p.caller.times(a.of("180 INVITE")), doubling(0))
+		res := a.expect("5xx INVITE")
+		a.ackFailure(res)
+		if at := res.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack {
+			t.Errorf("%s came %v after the 180, want 32 s", res.first, at)
+		}
+		b.respond(b.expect("CANCEL"), "200 OK", "")
+		b.refuse("487 Request Terminated")
+	}
+}
+
+// RFC 3261 13.3.1.4: the ACK ends the repetition of the 2xx, however late, and a second ACK does no harm.
+func TestAckEndsTheRepetition(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		a.sendInvite(a.sdp.String())
+		b := p.callee.incoming(number)
+		b.answer()
+		res := a.expect("200 INVITE")
+		a.establish(res)
+		rig.Eventually(t, patience, "the 200 is repeated", func() string {
+			if n := len(p.caller.times(a.of("200 INVITE"))); n < 3 {
+				return fmt.Sprintf("heard %d times", n)
+			}
+			return ""
+		})
+		a.ack(res, "")
+		a.ack(res, "")
+		time.Sleep(3 * time.Second)
+		paced(t, "200 until its ACK", p.caller.times(a.of("200 INVITE")), doubling(t2)[:2])
+		p.hangUp(a, b)
+	})
+}
+
+// RFC 3261 13.2.2.4: every repetition of a 2xx that we receive is acknowledged, with the same ACK.
+func TestEveryAnswerIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a, b := p.talking()
+		ok := b.response(b.invite, "200 OK", b.sdp.String())
+		for range 3 {
+			b.a.respond(b.invite, ok)
+		}
+		rig.Eventually(t, patience, "each 200 is acknowledged", func() string {
+			if n := len(p.callee.times(b.of("ACK"))); n != 4 {
+				return fmt.Sprintf("%d ACKs, want 4", n)
+			}
+			return ""
+		})
+		p.callee.quiet(b.of("ACK"))
+		p.hangUp(b, a)
+	})
+}
+
+// RFC 3261 17.2.1, 17.2.2: a request that comes again is one request. An INVITE's repetition has the last response again, and
+// so has a BYE's.
+func TestRepeatedRequests(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		invite := a.request("INVITE", a.sdp.String())
+		a.invite = a.send(invite)
+		a.send(invite)
+		b := p.callee.incoming(number)
+		a.send(invite)
+		b.ring()
+		a.expect("180 INVITE")
+		a.send(invite)
+		rig.Eventually(t, patience, "the 180 comes again", func() string {
+			if n := len(p.caller.times(a.of("180 INVITE"))); n < 2 {
+				return fmt.Sprintf("%d of them", n)
+			}
+			return ""
+		})
+		b.answer()
+		a.answered()
+		bye := a.request("BYE", "")
+		a.send(bye)
+		a.expect("200 BYE")
+		b.byes()
+		a.send(bye)
+		rig.Eventually(t, patience, "the 200 to BYE comes again", func() string {
+			if n := len(p.caller.times(a.of("200 BYE"))); n != 2 {
+				return fmt.Sprintf("%d of them", n)
+			}
+			return ""
+		})
+		if n := len(p.callee.times(b.of("INVITE"))); n != 1 {
+			t.Errorf("the callee heard %d INVITEs", n)
+		}
+	})
+}
+
+// RFC 3261 17.1.1.2: a provisional response ends the repetition of the INVITE.
+func TestProvisionalEndsTheRepetition(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		a.sendInvite(a.sdp.String())
+		b := p.callee.incoming(number)
+		time.Sleep(t1 + t1/2)
+		b.respond(b.invite, "100 Trying", "")
+		time.Sleep(2 * time.Second)
+		paced(t, "INVITE until 100", p.callee.times(b.of("INVITE")), doubling(0)[:1])
+		b.answer()
+		a.answered()
+		p.hangUp(a, b)
+	})
+}
