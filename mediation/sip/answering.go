@@ -18,12 +18,10 @@ const ackTimeout = 64 * transaction.T1
 // that waits for its ACK.
 type answering struct {
 	first    *server
-	lateSDP  bool         // the INVITE had no offer: ours goes out in a response
-	sentSDP  bool         // the session description is out where it counts
-	accepted *held        // Accept that waits for a PRACK
-	waiting  []*unacked   // 2xx without ACK
-	source   sip.Message  // CANCEL that ended it
-	via      []sip.Header // of the INVITE
+	lateSDP  bool       // the INVITE had no offer: ours goes out in a response
+	sentSDP  bool       // the session description is out where it counts
+	accepted *held      // Accept that waits for a PRACK
+	waiting  []*unacked // 2xx without ACK
 }
 
 // held is an answer that may not go out yet.
@@ -72,7 +70,7 @@ func (u *usage) receiveInvite(now time.Time, req *sip.Request, key string, flow 
 	u.noteAllow(req)
 	u.answering.first = u.serve(req, key, flow)
 	u.answering.lateSDP = len(req.Body()) == 0
-	u.reliable.asked(req)
+	u.reliable.asked(req, u.env.reliable)
 	res := sip.NewResponseFromRequest(req, 100, "Trying", nil)
 	res.To().Params.Remove("tag") // 8.2.6.2 lets it be; it is no dialog's
 	u.reply(u.first(), res)

@@ -71,7 +71,7 @@ func (e *Endpoint) arriveRequest(req *sip.Request, flow transport.Flow) {
 		s.receiveRepeated(req, key)
 		return
 	}
-	if f := validate(req, &e.env); f != nil {
+	if f := validate(req); f != nil {
 		if req.Method == sip.ACK {
 			e.drops.Add(DropInvalid)
 			return

@@ -42,9 +42,14 @@ type Config struct {
 	// Credentials answer the peer's challenges; nil: they are failures.
 	Credentials *Credentials
 	// Register keeps a binding at the peer's registrar; nil: none.
-	Register  *Registration
-	Timer     SessionTimer
-	Reliable  bool // offer and use reliable provisional responses (RFC 3262)
+	Register *Registration
+	// Known are further hosts that may speak, by Allow: they are looked up again
+	// and again while the Endpoint serves.
+	Known []*locate.Peer
+	Timer SessionTimer
+	// Reliable offers reliable provisional responses (RFC 3262); a peer that
+	// requires them gets them in any case.
+	Reliable  bool
 	UserAgent string
 	Log       *slog.Logger
 
@@ -60,8 +65,11 @@ type Config struct {
 	// record. It must return soon. Nil: nobody wants to know.
 	Refused func(Attempt, *Failure)
 	// Carry is what of a message may be shown to the other side: Event.Carried.
-	Carry func(sip.Message) []Header
+	Carry func(Message) []Header
 }
+
+// Message is a request or response as it was received.
+type Message = sip.Message
 
 // Attempt is an INVITE that never became a session.
 type Attempt struct {
@@ -147,6 +155,9 @@ func (e *Endpoint) Serve() {
 		local := e.contact(e.cfg.Hop.Network).Address
 		remote := sip.Uri{Scheme: "sip", Host: e.cfg.Hop.Host, Port: e.cfg.Hop.Port}
 		e.upkeep.Go(func() { e.cfg.Peer.Run(ctx, probe(e, local, remote)) })
+	}
+	for _, known := range e.cfg.Known {
+		e.upkeep.Go(func() { known.Run(ctx, nil) })
 	}
 	if e.cfg.Register != nil {
 		e.upkeep.Go(func() { RunRegistration(ctx, e, e.cfg.Register) })
@@ -396,9 +407,9 @@ func (e *Endpoint) find(network string, w way) (transport.Flow, bool) {
 	if w.flow.Network == network && network != "udp" && e.tp.Live(w.flow) {
 		return w.flow, true
 	}
-	to, _, err := e.destination(network, w)
-	if err != nil {
-		return transport.Flow{}, false
+	to, name, err := e.destination(network, w)
+	if err != nil || name != "" {
+		return transport.Flow{}, false // whose connection it may be, Dial knows
 	}
 	return e.tp.Find(network, to)
 }
@@ -411,6 +422,9 @@ func (e *Endpoint) dial(network string, w way) (transport.Flow, error) {
 	to, name, err := e.destination(network, w)
 	if err != nil {
 		return transport.Flow{}, err
+	}
+	if network == "udp" {
+		name = ""
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, connectTimeout)
 	defer cancel()

@@ -42,9 +42,9 @@ type provisionalOut struct {
 }
 
 // asked reads from the INVITE what the caller does.
-func (r *reliable) asked(req *sip.Request) {
+func (r *reliable) asked(req *sip.Request, offer bool) {
 	r.required = hasToken(req, "Require", "100rel")
-	r.supported = r.required || hasToken(req, "Supported", "100rel")
+	r.supported = r.required || offer && hasToken(req, "Supported", "100rel")
 }
 
 // use says whether a provisional response goes reliably: when the caller

@@ -79,7 +79,7 @@ func phraseOf(code int) string {
 // validate is RFC 3261 8.2 in its order, for every request in or outside a
 // dialog whose form has been checked. It returns nil when the request can be
 // served.
-func validate(req *sip.Request, env *environment) *Failure {
+func validate(req *sip.Request) *Failure {
 	if !methodAllowed(req.Method) {
 		f := &Failure{Code: 501, Local: true, Headers: []Header{{"Allow", allowValue}}}
 		if knownMethods[req.Method] {
@@ -100,7 +100,7 @@ func validate(req *sip.Request, env *environment) *Failure {
 	}
 	var unknown []string
 	for _, tag := range tokens(req, "Require") {
-		if !strings.EqualFold(tag, "timer") && !(env.reliable && strings.EqualFold(tag, "100rel")) {
+		if !strings.EqualFold(tag, "timer") && !strings.EqualFold(tag, "100rel") {
 			unknown = append(unknown, tag)
 		}
 	}

@@ -59,7 +59,7 @@ func TestValidate(t *testing.T) {
 			req := parseRequest(t, lines...)
 			f := checkForm(req)
 			if f == nil {
-				f = validate(req, &environment{})
+				f = validate(req)
 			}
 			switch {
 			case f == nil && tt.code != 0:
@@ -82,7 +82,7 @@ func TestBodyTypes(t *testing.T) { // RFC 3261 8.2.3
 		req.AppendHeader(&h)
 		req.SetBody([]byte("v=0\r\n"))
 		got := 0
-		if f := validate(req, &environment{}); f != nil {
+		if f := validate(req); f != nil {
 			got = f.Code
 		}
 		if got != want {
@@ -109,7 +109,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		switch m := msg.(type) {
 		case *sip.Request:
-			if checkForm(m) != nil || validate(m, &environment{}) != nil {
+			if checkForm(m) != nil || validate(m) != nil {
 				return
 			}
 			p := PartiesOf(m)

@@ -275,3 +275,9 @@ func namesOf(cert *x509.Certificate) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// Carries says whether a certificate carries one of the names, exactly; nil
+// carries none.
+func Carries(leaf *x509.Certificate, names []string) bool {
+	return leaf != nil && slices.ContainsFunc(names, func(name string) bool { return matchName(leaf, name) })
+}
