@@ -182,16 +182,10 @@ func (e *Endpoint) Close() error {
 	return err
 }
 
-// Drain waits until no request of ours is under way any more, or ctx ends.
-// Calls must have been ended; their BYEs are what it waits for.
+// Drain waits until no session is left, or ctx ends. Calls must have been
+// ended; the answers to their BYEs and CANCELs are what it waits for.
 func (e *Endpoint) Drain(ctx context.Context) {
-	for {
-		e.mu.Lock()
-		waiting := len(e.clients)
-		e.mu.Unlock()
-		if waiting == 0 {
-			return
-		}
+	for e.Sessions() > 0 {
 		select {
 		case <-ctx.Done():
 			return
@@ -291,7 +285,7 @@ func (t tables) dropServer(key string) {
 // ended takes a session out of the tables by which dialogs are found, when
 // nothing but stragglers can come; forget takes the rest.
 func (e *Endpoint) ended(s *Session) {
-	if s.u.byeSent && len(s.u.clients) > 0 {
+	if s.u.waits() {
 		return // a BYE of the peer's that crosses ours is still answered
 	}
 	e.forget(s)

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -163,6 +164,11 @@ func (u *usage) over() bool { return u.state == Terminated }
 // finished says whether the usage can be forgotten.
 func (u *usage) finished() bool {
 	return u.state == Terminated && len(u.clients) == 0 && len(u.servers) == 0
+}
+
+// waits says whether a request of ours has no final answer yet.
+func (u *usage) waits() bool {
+	return slices.ContainsFunc(u.clients, func(c *client) bool { return !c.final })
 }
 
 // request builds a request in dialog d and gives it the way that d's requests
@@ -365,7 +371,7 @@ func (u *usage) clientFailed(c *client, f *Failure) {
 // one (RFC 3261 17.1.4), and an unanswered caller behind it is gone.
 func (u *usage) lost(now time.Time, flow transport.Flow) {
 	u.begin(now)
-	for _, c := range append([]*client(nil), u.clients...) {
+	for _, c := range slices.Clone(u.clients) {
 		if c.flow == flow && !c.final {
 			u.clientFailed(c, &Failure{Code: 503, Local: true, Warning: "the connection to the next hop was lost"})
 		}
@@ -379,7 +385,7 @@ func (u *usage) lost(now time.Time, flow transport.Flow) {
 
 // cutOff is the end of all connections: nothing more can be sent or heard.
 func (u *usage) cutOff() {
-	for _, c := range append([]*client(nil), u.clients...) {
+	for _, c := range slices.Clone(u.clients) {
 		u.clientFailed(c, &Failure{Code: 503, Local: true, Warning: "shutting down"})
 	}
 	if u.answers {
@@ -395,7 +401,7 @@ func (u *usage) cutOff() {
 // tick does what is due.
 func (u *usage) tick(now time.Time) {
 	u.begin(now)
-	for _, c := range append([]*client(nil), u.clients...) {
+	for _, c := range slices.Clone(u.clients) {
 		if next := c.tx.Next(); next.IsZero() || now.Before(next) {
 			continue
 		}
