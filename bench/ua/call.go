@@ -1,12 +1,14 @@
 package ua
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -89,12 +91,21 @@ type Call struct {
 	hangup chan struct{} // closed when Hangup is called
 	acked  chan struct{} // closed with the first ACK to our 200
 
+	reoffers  chan reoffer  // of ours, for the goroutine that runs the call
+	reinvites chan reinvite // of the peer
+	offering  atomic.Bool   // a re-INVITE of ours is under way
+
 	hangupOnce, ackOnce sync.Once
 
 	offer *description // ours, of a call that we placed
 
 	mu        sync.Mutex // guards the following
 	session   *session
+	local     *description // ours, the last that was sent
+	version   uint64       // of it; the session's number is that of the first
+	number    uint64
+	offers    []Offer
+	acks      map[uint32]chan struct{} // by CSeq of a re-INVITE that we accepted
 	responses []Response
 	answered  time.Time
 	endedBy   string
@@ -114,6 +125,7 @@ func (u *UA) newCall(audio tone.Source) (*Call, error) {
 	return &Call{
 		ua: u, media: m,
 		over: make(chan struct{}), done: make(chan struct{}), hangup: make(chan struct{}), acked: make(chan struct{}),
+		reoffers: make(chan reoffer), reinvites: make(chan reinvite), acks: map[uint32]chan struct{}{},
 	}, nil
 }
 
@@ -197,6 +209,10 @@ func (c *Call) end(by, reason string, err error) {
 func (c *Call) establish(s *session) {
 	c.mu.Lock()
 	first := c.session == nil
+	if old := c.session; old != nil && old.suite == s.suite &&
+		bytes.Equal(old.localKey, s.localKey) && bytes.Equal(old.remoteKey, s.remoteKey) {
+		s.protection = old.protection // it knows where both streams are
+	}
 	c.session = s
 	c.mu.Unlock()
 	c.media.start(s)
@@ -226,12 +242,21 @@ func (c *Call) supervise(length time.Duration) {
 		defer t.Stop()
 		timer = t.C
 	}
-	select {
-	case <-c.over:
-		return
-	case <-c.hangup:
-	case <-timer:
-	case <-c.ua.stopping.Done():
+	for ended := false; !ended; {
+		select {
+		case <-c.over:
+			return
+		case r := <-c.reoffers:
+			r.done <- c.reoffer(r.direction)
+		case r := <-c.reinvites:
+			r.done <- c.reoffered(r.req)
+		case <-c.hangup:
+			ended = true
+		case <-timer:
+			ended = true
+		case <-c.ua.stopping.Done():
+			ended = true
+		}
 	}
 	c.ua.pacer.remove(c.media) // so that all that was sent can still be heard
 	c.bye(nil)

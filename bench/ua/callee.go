@@ -86,12 +86,12 @@ func (c *Call) take(req *sip.Request, tx sip.ServerTransaction, reply Reply) err
 	var s *session
 	var answer *description
 	if err == nil {
-		s, answer, err = c.ua.answer(offer, c.media)
+		s, answer, err = c.ua.answer(offer, c.media, nil)
 	}
 	if err != nil {
 		return c.refuse(req, tx, Reply{Code: sip.StatusNotAcceptableHere}, err)
 	}
-	body := answer.marshal(uint64(time.Now().UnixMilli()))
+	body := c.describe(answer)
 	if reply.Ring == 0 || reply.Ring > 0 && reply.Ring < reply.Answer {
 		if err := c.wait(req, tx, reply.Ring); err != nil {
 			return err

@@ -103,7 +103,7 @@ func (u *UA) newInvite(c *Call, target string, o *Options) (*sip.Request, error)
 	}
 	c.offer = u.offer(c.media)
 	req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
-	req.SetBody(c.offer.marshal(uint64(time.Now().UnixMilli())))
+	req.SetBody(c.describe(c.offer))
 	if err := asBuilt(u.client, req); err != nil {
 		return nil, err
 	}

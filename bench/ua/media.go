@@ -163,6 +163,15 @@ func (m *media) frame(now time.Time) {
 	}
 	o := &m.out
 	m.source.Read(o.pcm[:])
+	if o.untilReport--; o.untilReport == 0 {
+		o.untilReport = o.nextReport()
+		m.report(now)
+	}
+	if !m.to.sends { // time goes on, and sound begins anew behind it
+		o.stamp += uint32(frameLen)
+		o.marker = true
+		return
+	}
 	payload, pt, stamp := m.audio()
 	marker := o.marker
 	if o.digits.active() && m.to.event.name != "" {
@@ -182,10 +191,6 @@ func (m *media) frame(now time.Time) {
 	if m.write(m.rtp, m.to.remote.rtp, m.to.protection.ProtectRTP, o.packet[:rtpHeaderLen+payload]) {
 		o.packets++
 		o.octets += uint64(payload)
-	}
-	if o.untilReport--; o.untilReport == 0 {
-		o.untilReport = o.nextReport()
-		m.report(now)
 	}
 }
 

@@ -31,7 +31,7 @@ func (u *UA) dialogOf(req *sip.Request) *Call {
 
 func (u *UA) onAck(req *sip.Request, _ sip.ServerTransaction) {
 	if c := u.dialogOf(req); c != nil {
-		c.ackOnce.Do(func() { close(c.acked) })
+		c.acknowledged(req.CSeq().SeqNo)
 	}
 }
 
@@ -43,15 +43,6 @@ func (u *UA) onBye(req *sip.Request, tx sip.ServerTransaction) {
 	}
 	u.respond(tx, sip.NewResponseFromRequest(req, sip.StatusOK, "OK", nil))
 	c.end(Remote, get(headersOf(req), "Reason"), nil)
-}
-
-// onReinvite refuses to change a running call, which leaves it as it is (RFC 3261 section 14.2).
-func (u *UA) onReinvite(req *sip.Request, tx sip.ServerTransaction, tag string) {
-	code, reason := sip.StatusNotAcceptableHere, "Not Acceptable Here"
-	if u.find(dialogKey(req.CallID().Value(), tag)) == nil {
-		code, reason = sip.StatusCallTransactionDoesNotExists, "Call/Transaction Does Not Exist"
-	}
-	u.respond(tx, sip.NewResponseFromRequest(req, code, reason, nil))
 }
 
 // onStrayCancel answers a CANCEL that matches no INVITE under way; sipgo handles the others.

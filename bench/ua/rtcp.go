@@ -29,6 +29,9 @@ func (m *media) goodbye() {
 }
 
 func (m *media) sendRTCP(packets ...rtcp.Packet) {
+	if m.to.remote.rtcp.Addr().IsUnspecified() { // held as RFC 2543 did, which leaves no address
+		return
+	}
 	data, err := rtcp.Marshal(packets)
 	if err != nil {
 		m.out.failed++

@@ -35,12 +35,13 @@ var ErrSDP = errors.New("session description")
 
 // description is what an SDP body says about its first audio stream.
 type description struct {
-	media   int // number of m= lines
-	proto   string
-	rtp     netip.AddrPort
-	rtcp    netip.AddrPort
-	formats []format
-	crypto  []crypto
+	media     int // number of m= lines
+	direction Direction
+	proto     string
+	rtp       netip.AddrPort
+	rtcp      netip.AddrPort
+	formats   []format
+	crypto    []crypto
 }
 
 type format struct {
@@ -67,14 +68,14 @@ func (d *description) audio() []format {
 	return slices.DeleteFunc(slices.Clone(d.formats), func(f format) bool { return f.name == event })
 }
 
-// marshal writes the body.
-func (d *description) marshal(session uint64) []byte {
+// marshal writes the body. Versions of one session count up from its number (RFC 3264 section 8).
+func (d *description) marshal(session, version uint64) []byte {
 	var b strings.Builder
 	family := "IP4"
 	if d.rtp.Addr().Is6() {
 		family = "IP6"
 	}
-	fmt.Fprintf(&b, "v=0\r\no=- %d %d IN %s %s\r\ns=-\r\nc=IN %[3]s %[4]s\r\nt=0 0\r\n", session, session, family, d.rtp.Addr())
+	fmt.Fprintf(&b, "v=0\r\no=- %d %d IN %s %s\r\ns=-\r\nc=IN %[3]s %[4]s\r\nt=0 0\r\n", session, version, family, d.rtp.Addr())
 	fmt.Fprintf(&b, "m=audio %d %s", d.rtp.Port(), d.proto)
 	for _, f := range d.formats {
 		fmt.Fprintf(&b, " %d", f.pt)
@@ -92,7 +93,7 @@ func (d *description) marshal(session uint64) []byte {
 	if d.rtcp.Port() != 0 && d.rtcp.Port() != d.rtp.Port()+1 {
 		fmt.Fprintf(&b, "a=rtcp:%d IN %s %s\r\n", d.rtcp.Port(), family, d.rtcp.Addr())
 	}
-	fmt.Fprintf(&b, "a=ptime:%d\r\na=sendrecv\r\n", frameTime.Milliseconds())
+	fmt.Fprintf(&b, "a=ptime:%d\r\na=%s\r\n", frameTime.Milliseconds(), d.direction)
 	return []byte(b.String())
 }
 
@@ -129,7 +130,22 @@ func parseDescription(body []byte) (*description, error) {
 	if err := d.attributes(m); err != nil {
 		return nil, err
 	}
+	d.direction = directionOf(m.Attributes, directionOf(s.Attributes, SendRecv))
+	if addr.IsUnspecified() { // the hold of RFC 2543: nothing is to be sent there
+		d.direction = between(d.direction.sends(), false)
+	}
 	return d, nil
+}
+
+// directionOf is what attributes say of the direction, or otherwise.
+func directionOf(attributes []sdp.Attribute, otherwise Direction) Direction {
+	for _, a := range attributes {
+		switch d := Direction(a.Key); d {
+		case SendRecv, SendOnly, RecvOnly, Inactive:
+			return d
+		}
+	}
+	return otherwise
 }
 
 func (d *description) attributes(m *sdp.MediaDescription) error {
@@ -229,6 +245,9 @@ func checkAnswer(offer, answer *description) error {
 	}
 	if len(answer.audio()) == 0 {
 		wrong("has no audio format")
+	}
+	if answer.direction.sends() && !offer.direction.receives() || answer.direction.receives() && !offer.direction.sends() {
+		wrong("is %s to an offer of %s", answer.direction, offer.direction)
 	}
 	for _, f := range answer.formats {
 		if !slices.Contains(offer.formats, f) {

@@ -12,11 +12,11 @@ import (
 func TestDescriptionComesBack(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:20000", "[::1]:29998"} {
 		want := &description{
-			media: 1, proto: secureProto, rtp: netip.MustParseAddrPort(addr),
+			media: 1, direction: RecvOnly, proto: secureProto, rtp: netip.MustParseAddrPort(addr),
 			formats: []format{{0, PCMU}, {8, PCMA}, {101, event}}, crypto: []crypto{{3, AES80, newKey(AES80)}, {4, GCM, newKey(GCM)}},
 		}
 		want.rtcp = netip.AddrPortFrom(want.rtp.Addr(), want.rtp.Port()+1)
-		got, err := parseDescription(want.marshal(7))
+		got, err := parseDescription(want.marshal(7, 8))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestParseDescription(t *testing.T) {
 
 func FuzzParseDescription(f *testing.F) {
 	d := &description{proto: secureProto, rtp: netip.MustParseAddrPort("127.0.0.1:20000"), formats: []format{{0, PCMU}, {101, event}}, crypto: []crypto{{3, AES80, newKey(AES80)}}}
-	f.Add(d.marshal(1))
+	f.Add(d.marshal(1, 1))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		d, err := parseDescription(body)
 		if err != nil {

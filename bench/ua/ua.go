@@ -68,6 +68,8 @@ type Config struct {
 	// OnInvite decides how an incoming call is answered. It runs on a goroutine of that call, for several calls at
 	// once. Nil answers at once.
 	OnInvite func(*Call) Reply
+	// Unchanging refuses every re-INVITE with 488, as gateways do that know no hold.
+	Unchanging bool
 	// ReuseConnection has a callee send its requests back on the connection of the INVITE, as phones behind a NAT do.
 	// Otherwise they go where the Contact says (RFC 3261 section 12.2.1.1).
 	ReuseConnection bool

@@ -79,7 +79,7 @@ func request(method, branch, toTag string, cseq int) []string {
 
 const plainOffer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 20999 RTP/AVP 0\r\n"
 
-// TestAnswerIsRepeatedUntilItsAck also refuses to change the call meanwhile, and ends it.
+// TestAnswerIsRepeatedUntilItsAck also holds the call as RFC 2543 did, and ends it.
 func TestAnswerIsRepeatedUntilItsAck(t *testing.T) {
 	calls, onInvite := collect(Reply{})
 	w := newWire(t, start(t, Config{Listen: "udp://127.0.0.1:0", OnInvite: onInvite}))
@@ -92,10 +92,20 @@ func TestAnswerIsRepeatedUntilItsAck(t *testing.T) {
 	_, tag, _ := strings.Cut(first.header("To"), ";tag=")
 	tag = ";tag=" + tag
 	w.send("", request("ACK", "2", tag, 1)...)
-	w.send(plainOffer, append(request("INVITE", "3", tag, 2), "Content-Type: application/sdp")...)
-	w.expect("SIP/2.0 488")
-	w.send("", request("ACK", "3", tag, 2)...)
+	hold := strings.Replace(plainOffer, "c=IN IP4 127.0.0.1", "c=IN IP4 0.0.0.0", 1)
+	w.send(hold, append(request("INVITE", "3", tag, 2), "Content-Type: application/sdp")...)
+	held := w.expect("SIP/2.0 200")
+	if !strings.Contains(string(held), "\r\na=recvonly\r\n") {
+		t.Errorf("the hold was answered with\n%s", held)
+	}
+	if again := w.expect("SIP/2.0 200"); again != held {
+		t.Errorf("the answer to the hold was repeated as\n%s", again)
+	}
+	w.send("", request("ACK", "6", tag, 2)...)
 	c := next(t, calls)
+	if offers := c.Offers(); len(offers) != 1 || offers[0].Direction != SendOnly {
+		t.Errorf("offers %+v", offers)
+	}
 	w.send("", append(request("BYE", "4", tag, 3), "Reason: Q.850;cause=16")...)
 	w.expect("SIP/2.0 200")
 	waitDone(t, c)
