@@ -19,6 +19,7 @@ type Summary struct {
 	Answer    *time.Time `json:"answer"`
 	Codecs    []string   `json:"codecs"`
 	SRTP      *string    `json:"srtp"`
+	Held      []string   `json:"held"` // the sides that hold the call, or a direction of it
 }
 
 // publish makes the call's present state visible to other goroutines. It is
@@ -27,14 +28,18 @@ func (c *Call) publish() {
 	s := &Summary{
 		ID: c.id, Direction: c.record.Direction, Phase: c.at().String(),
 		From: known(c.record.Received.From), To: known(c.record.Received.RequestURI),
-		Invite: c.record.Invite.UTC(), Answer: c.record.Answer, Codecs: []string{},
+		Invite: c.record.Invite.UTC(), Answer: c.record.Answer, Codecs: []string{}, Held: []string{},
 	}
-	if c.aFormats != nil {
-		s.Codecs = []string{audioName(c.aFormats), audioName(c.bFormats)}
-	}
-	for _, suite := range []string{c.aSec.suite(), c.bSec.suite()} {
-		if suite != "" && s.SRTP == nil {
+	for i := range c.legs {
+		l := &c.legs[i]
+		if c.legs[theCaller].agreed {
+			s.Codecs = append(s.Codecs, audioName(l.send))
+		}
+		if suite := l.sec.suite(); suite != "" && s.SRTP == nil {
 			s.SRTP = &suite
+		}
+		if l.held() {
+			s.Held = append(s.Held, sideNames[l.side])
 		}
 	}
 	c.summary.Store(s)

@@ -1,71 +1,10 @@
 package mediation
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"causeway/mediation/media"
 )
-
-// counters are folded at call rate, never per packet.
-type counters struct {
-	portsExhausted atomic.Uint64
-	overLimit      atomic.Uint64
-	panics         atomic.Uint64
-
-	mu      sync.Mutex // guards the following
-	begun   map[string]uint64
-	results map[resultKey]uint64
-}
-
-type resultKey struct{ direction, result string }
-
-// results by class: a code of the hundreds would be open-ended in the hands
-// of a peer, so the label is one of these.
-var resultClasses = []string{"answered", "cancelled", "busy", "no_answer", "refused", "failed", "redirected"}
-
-func resultOf(code int, answered bool) string {
-	switch {
-	case answered:
-		return "answered"
-	case code == 487:
-		return "cancelled"
-	case code == 486 || code == 600:
-		return "busy"
-	case code == 408 || code == 480:
-		return "no_answer"
-	case code >= 300 && code < 400:
-		return "redirected"
-	case code >= 500 && code < 600:
-		return "failed"
-	default:
-		return "refused"
-	}
-}
-
-func (c *counters) init() {
-	c.begun, c.results = map[string]uint64{}, map[resultKey]uint64{}
-	for _, d := range directionNames {
-		c.begun[d] = 0
-		for _, r := range resultClasses {
-			c.results[resultKey{d, r}] = 0
-		}
-	}
-}
-
-func (c *counters) started(direction string) {
-	c.mu.Lock()
-	c.begun[direction]++
-	c.mu.Unlock()
-}
-
-func (c *counters) ended(direction string, code int, answered bool) {
-	c.mu.Lock()
-	c.results[resultKey{direction, resultOf(code, answered)}]++
-	c.mu.Unlock()
-}
 
 const metricPrefix = "causeway_mediation_"
 
@@ -80,8 +19,13 @@ var (
 	descFree      = desc("ports_free", "Port pairs free for a new leg.", "side")
 	descPairs     = desc("ports", "Port pairs in the range.", "side")
 	descExhausted = desc("ports_exhausted_total", "Calls refused because no port pair was free.")
-	descLimited   = desc("calls_over_limit_total", "Calls refused because max_calls were up.")
+	descTurned    = desc("calls_turned_away_total", "INVITEs refused before they were calls.", "reason")
 	descPanics    = desc("call_panics_total", "Calls ended by a panic of ours.")
+	descOffers    = desc("call_offers_total", "Offers that change an answered call, and what became of them.", "side", "result")
+	descHolds     = desc("call_holds_total", "Times that a peer held a call, or a direction of it.", "side")
+	descDigits    = desc("call_digits_total", "Digits that came by INFO.", "result")
+	descIgnored   = desc("call_events_ignored_total", "Events that mean nothing where the call stood.", "event")
+	descDropped   = desc("call_events_dropped_total", "Provisional responses and INFOs given up because a call's mailbox was full.")
 	descSIPDrops  = desc("sip_dropped_total", "What arrived and was neither served nor answered.", "side", "reason")
 	descSessions  = desc("sip_sessions", "SIP sessions known.", "side")
 )
@@ -114,10 +58,15 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	}
 	s.counters.mu.Unlock()
 	count(descExhausted, s.counters.portsExhausted.Load())
-	count(descLimited, s.counters.overLimit.Load())
+	s.counters.turnedAway.each(func(reason string, n uint64) { count(descTurned, n, reason) })
+	s.counters.digits.each(func(result string, n uint64) { count(descDigits, n, result) })
+	s.counters.ignored.each(func(event string, n uint64) { count(descIgnored, n, event) })
+	count(descDropped, s.counters.eventsDropped.Load())
 	count(descPanics, s.counters.panics.Load())
 	for _, side := range []media.Side{media.Pool, media.Gateway} {
 		name := sideNames[side]
+		s.counters.offers[side].each(func(result string, n uint64) { count(descOffers, n, name, result) })
+		count(descHolds, s.counters.holds[side].Load(), name)
 		gauge(descFree, float64(s.plane.PortsFree(side)), name)
 		gauge(descPairs, float64(s.plane.PortsTotal(side)), name)
 		ep := s.sides[side].endpoint

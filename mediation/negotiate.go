@@ -2,7 +2,6 @@ package mediation
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -73,6 +72,14 @@ func (s security) srtp() *media.SRTP {
 	return &media.SRTP{Profile: s.profile, Local: s.local.Key, Remote: s.remote.Key}
 }
 
+// lines are what a description of ours says of the protection in use.
+func (s security) lines() []sdp.Crypto {
+	if !s.on {
+		return nil
+	}
+	return []sdp.Crypto{s.local}
+}
+
 func (s security) suite() string {
 	if !s.on {
 		return ""
@@ -94,11 +101,11 @@ func newKey(p media.Profile) []byte {
 // policy is optional (RFC 8643); a conflict is refused, never downgraded.
 func accept(policy conf.SRTPPolicy, offer *sdp.Audio) (security, error) {
 	switch {
-	case offer.Secure && policy == "rejected":
+	case offer.Secure && policy == conf.SRTPRejected:
 		return security{}, conflictf("%s offered, this side is plain RTP (srtp: rejected)", offer.Proto)
-	case !offer.Secure && policy == "required":
+	case !offer.Secure && policy == conf.SRTPRequired:
 		return security{}, conflictf("%s offered, this side requires SRTP (srtp: required)", offer.Proto)
-	case !offer.Secure && (policy == "rejected" || len(offer.Crypto) == 0):
+	case !offer.Secure && (policy == conf.SRTPRejected || len(offer.Crypto) == 0):
 		return security{}, nil
 	}
 	for _, c := range offer.Crypto {
@@ -116,6 +123,30 @@ func accept(policy conf.SRTPPolicy, offer *sdp.Audio) (security, error) {
 	return security{}, conflictf("no usable a=crypto offered; served: %s", suiteNames())
 }
 
+// renew decides how the answer to a re-offer is protected: by policy, as the
+// first time, and never less than the leg is. While the peer offers the suite
+// in use our own key stays, whatever it does with its own (RFC 4568 7.1.4): the
+// stream that we send goes on.
+func renew(policy conf.SRTPPolicy, now security, offer *sdp.Audio) (security, error) {
+	next, err := accept(policy, offer)
+	if err != nil || !now.on {
+		return next, err
+	}
+	if !next.on {
+		return security{}, errDowngrade
+	}
+	for _, c := range offer.Crypto {
+		if c.Suite == now.local.Suite && len(c.Key) == now.profile.KeyLen() {
+			next = now
+			next.local.Tag, next.remote = c.Tag, c
+			break
+		}
+	}
+	return next, nil
+}
+
+var errDowngrade = conflictf("SRTP is in use and is missing from the session description")
+
 func suiteNames() string {
 	names := make([]string, len(profiles))
 	for i, p := range profiles {
@@ -126,13 +157,13 @@ func suiteNames() string {
 
 // offerCrypto is what an offer of ours carries by policy.
 func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sdp.Crypto) {
-	if policy == "rejected" {
+	if policy == conf.SRTPRejected {
 		return "RTP/AVP", nil
 	}
 	for i, p := range profiles {
 		lines = append(lines, sdp.Crypto{Tag: i + 1, Suite: p.String(), Key: newKey(p)})
 	}
-	if policy == "required" {
+	if policy == conf.SRTPRequired {
 		return "RTP/SAVP", lines
 	}
 	return "RTP/AVP", lines // opportunistic, RFC 8643
@@ -150,10 +181,49 @@ func acceptAnswer(policy conf.SRTPPolicy, offered []sdp.Crypto, answer *sdp.Audi
 		}
 		return security{}, conflictf("answer accepts a=crypto %d %s, which was not offered so", c.Tag, c.Suite)
 	}
-	if policy == "required" || answer.Secure || answer.HasCrypto {
+	if policy == conf.SRTPRequired || answer.Secure || answer.HasCrypto {
 		return security{}, conflictf("answer (%s) has no usable a=crypto", answer.Proto)
 	}
 	return security{}, nil
+}
+
+// fullFormats are all that we carry, for an offer that follows nobody else's.
+// A number that the leg has had for a format stays with it, and is given to no
+// other (RFC 3264 8.3.2).
+func fullFormats(had []sdp.Format) []sdp.Format {
+	out := make([]sdp.Format, 0, len(encodings))
+	for _, e := range encodings {
+		f := sdp.Format{Type: e.fixed, Name: e.name, Clock: e.clock}
+		if e.kind == media.Event {
+			f.Type, f.Fmtp = freeType(had), defaultEvents
+		}
+		if i := slices.IndexFunc(had, func(h sdp.Format) bool { return h.Is(e.name, e.clock) }); i >= 0 {
+			f.Type = had[i].Type
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// lateFormats is the offer to a caller that asked for one: what the callee
+// takes first, then what we can convert into; events and comfort noise when the
+// callee has them.
+func lateFormats(callee []sdp.Format) []sdp.Format {
+	formats, err := outgoingFormats(&sdp.Audio{Formats: callee})
+	if err != nil { // an answer without audio was refused before
+		return fullFormats(nil)
+	}
+	return formats
+}
+
+// freeType is a dynamic payload type that stands for nothing yet.
+func freeType(had []sdp.Format) uint8 {
+	for n := uint8(eventPayloadType); n < 128; n++ {
+		if !slices.ContainsFunc(had, func(h sdp.Format) bool { return h.Type == n }) {
+			return n
+		}
+	}
+	return eventPayloadType
 }
 
 // outgoingFormats is the offer toward the callee: the caller's audio first,
@@ -210,8 +280,6 @@ func events(fmtp string) string {
 	}
 	return fmtp
 }
-
-var errNoAudio = errors.New("no audio stream with a port")
 
 // answered is what the callee's answer leaves: its formats that we offered.
 func answeredFormats(offered []sdp.Format, answer *sdp.Audio) ([]sdp.Format, error) {

@@ -1,10 +1,13 @@
 package mediation
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"causeway/mediation/media"
 	"causeway/mediation/sip"
@@ -21,26 +24,26 @@ func numbersOf(p sip.Parties) qoe.Numbers {
 	}
 }
 
-// legs is the media part of the record, the pool's leg first; empty for an
+// mediaOf is the media part of the record, the pool's leg first; empty for an
 // attempt that never had ports.
-func (c *Call) legs(stats [2]media.LegStats) []qoe.Leg {
+func (c *Call) mediaOf(stats [2]media.LegStats) []qoe.Leg {
 	if c.bridge == nil {
 		return nil
 	}
 	legs := make([]qoe.Leg, 2)
-	for _, side := range []media.Side{media.Pool, media.Gateway} {
-		leg := qoe.Leg{
-			Side: sideNames[side], Local: c.bridge.Local(side).String(),
-			Receive: stats[side].Receive, Send: stats[side].Send,
+	for i := range c.legs {
+		l := &c.legs[i]
+		out := qoe.Leg{
+			Side: sideNames[l.side], SRTP: l.sec.suite(), Local: c.bridge.Local(l.side).String(),
+			Receive: stats[l.side].Receive, Send: stats[l.side].Send,
 		}
-		if side == c.caller {
-			leg.Codec, leg.SRTP = audioName(c.aFormats), c.aSec.suite()
-			leg.Remote = addrText(c.offer.Audio.Remote)
-		} else if c.bAnswer != nil {
-			leg.Codec, leg.SRTP = audioName(c.bFormats), c.bSec.suite()
-			leg.Remote = addrText(c.bAnswer.Audio.Remote)
+		if l.agreed {
+			out.Codec = audioName(l.send)
 		}
-		legs[side] = leg
+		if l.remote != nil {
+			out.Remote = addrText(l.remote.Audio.Remote)
+		}
+		legs[l.side] = out
 	}
 	return legs
 }
@@ -65,6 +68,34 @@ func shown(f *sip.Failure) *sip.Failure {
 		out = sip.Failure{Code: 403, Phrase: "Forbidden", Reason: reasonSIP(f.Code, f.Phrase)}
 	}
 	return &out
+}
+
+// shownFailure is a failed INVITE's answer to the other side.
+func shownFailure(ev sip.Event) *sip.Failure {
+	f := shown(ev.Failure)
+	if f.Code == ev.Failure.Code {
+		reason, headers := shownReason(ev)
+		f.Reason = cmp.Or(f.Reason, reason)
+		f.Headers = append(slices.Clone(f.Headers), without(headers, f.Headers)...)
+	}
+	return f
+}
+
+// shownReason is what goes with an order that passes an event on: the Reason
+// header's value, and the other headers.
+func shownReason(ev sip.Event) (reason string, headers []sip.Header) {
+	reason, headers = sip.TakeReason(ev.Carried)
+	return cmp.Or(reason, ev.Reason), headers
+}
+
+// shownHeaders are the headers of a response that is passed on.
+func shownHeaders(ev sip.Event) []sip.Header { return ev.Carried }
+
+// without are the headers whose names are not among those there already.
+func without(headers, there []sip.Header) []sip.Header {
+	return slices.DeleteFunc(slices.Clone(headers), func(h sip.Header) bool {
+		return slices.ContainsFunc(there, func(t sip.Header) bool { return strings.EqualFold(t.Name, h.Name) })
+	})
 }
 
 // reasonSIP is a Reason header value of protocol SIP (RFC 3326 2).

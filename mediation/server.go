@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,9 +54,14 @@ type Server struct {
 	now       func() time.Time
 	running   sync.WaitGroup // the calls' goroutines
 
+	// What a call is made with; tests of calls alone put their own here.
+	openBridge   func(id string) (bridge, error)
+	inviteCallee func(in incoming, offer []byte, post func(sip.Event) bool) invited
+
 	mu       sync.Mutex // guards the following
 	calls    map[string]*Call
 	draining bool
+	rate     rate
 }
 
 // side is one border of the server.
@@ -73,6 +79,8 @@ const shutdownGrace = 3 * time.Second
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, spool: cfg.Spool, calls: map[string]*Call{}, now: time.Now}
 	s.counters.init()
+	s.rate = newRate(cfg.MaxCallRate, s.now())
+	s.openBridge, s.inviteCallee = s.openMedia, s.invite
 	profile, err := number.Compile(cfg.NumberRules())
 	if err != nil {
 		return nil, err
@@ -140,26 +148,54 @@ func hopOf(u conf.SIPURI) sip.Hop {
 
 // incoming makes a call of an INVITE; it runs on a transport's goroutine.
 func (s *Server) incoming(from media.Side, session *sip.Session) {
+	in := incoming{
+		from: from, parties: sip.PartiesOf(session.Invite()), offer: session.SDP(), hops: session.HopsLeft(),
+		carried: s.carry(from, session),
+	}
+	call := newCall(s, newCallID(), in, session)
+	session.Own(call.post(theCaller))
+	// Admission was asked before there was a session, and others may have been
+	// let in since.
 	s.mu.Lock()
-	var refusal string
+	var refusal *sip.Failure
 	switch {
 	case s.draining:
-		refusal = "shutting down"
+		refusal = s.noAdmission(atDraining, "shutting down")
 	case len(s.calls) >= s.cfg.MaxCalls:
-		refusal = "max_calls reached"
-		s.counters.overLimit.Add(1)
-	}
-	call := newCall(s, newCallID(), from, session)
-	if refusal == "" {
+		refusal = s.noAdmission(atMaxCalls, "max_calls reached")
+	default:
 		s.calls[call.id] = call
 	}
 	s.mu.Unlock()
-	if refusal != "" {
+	if refusal != nil {
 		call.turnAway(refusal)
 		return
 	}
 	s.counters.started(call.record.Direction)
 	s.running.Go(call.run)
+}
+
+// carry is what of an INVITE from one side the other may see.
+func (s *Server) carry(from media.Side, session *sip.Session) []sip.Header {
+	to := &s.sides[other(from)]
+	return sip.Carry(session.Invite(), from == media.Pool, s.numbering, to.hop, to.endpoint.Host())
+}
+
+// invite calls the other side, with our offer.
+func (s *Server) invite(in incoming, offer []byte, post func(sip.Event) bool) invited {
+	to := &s.sides[other(in.from)]
+	out := s.present(in.from, in.parties)
+	headers := append(slices.Clone(out.Headers), without(in.carried, out.Headers)...)
+	invite := to.endpoint.NewInvite(out.RequestURI, out.From, out.To, in.hops, headers...)
+	return invited{session: to.endpoint.Invite(invite, to.hop.Network, to.hop.Destination(), offer, post), sent: out}
+}
+
+func (s *Server) openMedia(id string) (bridge, error) {
+	b, err := s.plane.Open(id)
+	if err != nil {
+		return nil, err // not a nil *media.Bridge in an interface
+	}
+	return b, nil
 }
 
 func newCallID() string {
@@ -168,16 +204,6 @@ func newCallID() string {
 		id = uuid.New()
 	}
 	return strings.ReplaceAll(id.String(), "-", "")
-}
-
-// turnAway refuses a call for which there is no room, on the goroutine that
-// brought it.
-func (c *Call) turnAway(why string) {
-	defer close(c.done)
-	c.record.Received = numbersOf(sip.PartiesOf(c.a.Invite()))
-	f := &sip.Failure{Code: 503, Local: true, Warning: why, Headers: []sip.Header{retryAfter}}
-	c.a.Reject(f)
-	c.finish(over, f.Code, phraseOf(f), "", causeway)
 }
 
 // refused records an attempt that was refused before it became a call.
@@ -291,3 +317,8 @@ func (s *Server) Ready() error {
 	}
 	return nil
 }
+
+// up says whether calls can go to a side.
+func (s *Server) up(media.Side) bool { return true }
+
+func (s *Server) policy(side media.Side) conf.SRTPPolicy { return s.sides[side].policy }

@@ -225,6 +225,16 @@ func (a *Audio) Find(name string, clock int) (Format, bool) {
 	return Format{}, false
 }
 
+// Media lists what the description's lines are about, for a Warning:
+// "audio, image".
+func (d *Description) Media() string {
+	media := make([]string, len(d.lines))
+	for i, l := range d.lines {
+		media[i] = l.media
+	}
+	return strings.Join(media, ", ")
+}
+
 // Names lists the formats, for a Warning.
 func (a *Audio) Names() string {
 	names := make([]string, 0, len(a.Formats))

@@ -27,14 +27,24 @@ func (l Local) Offer() []byte {
 	return []byte(b.String())
 }
 
-// Answer is the session description that answers offer: our audio where its
-// audio is, port 0 everywhere else, in the offer's order (RFC 3264 6).
+// Answer is the session description that answers offer, which must have audio:
+// ours where its audio is, port 0 everywhere else, in the offer's order
+// (RFC 3264 6).
 func (l Local) Answer(offer *Description) []byte {
+	return l.beside(offer, offer.lines[offer.index].proto)
+}
+
+// OfferAgain is an offer in a session whose lines are there already: our audio
+// where the peer's was in its last description, port 0 everywhere else; no line
+// goes and none changes its place (RFC 3264 8).
+func (l Local) OfferAgain(last *Description) []byte { return l.beside(last, l.Proto) }
+
+func (l Local) beside(other *Description, proto string) []byte {
 	var b strings.Builder
 	l.session(&b)
-	for i, line := range offer.lines {
-		if i == offer.index {
-			l.audio(&b, line.proto)
+	for i, line := range other.lines {
+		if i == other.index {
+			l.audio(&b, proto)
 			continue
 		}
 		fmt.Fprintf(&b, "m=%s 0 %s %s\r\n", line.media, line.proto, strings.Join(line.formats, " "))

@@ -76,6 +76,8 @@ func (e *encoder) record(r *Record) {
 	e.text("reason", r.Reason)
 	e.text("reason_header", r.ReasonHeader)
 	e.text("ended_by", r.EndedBy)
+	e.count("reoffers", r.Reoffers)
+	e.count("holds", r.Holds)
 	e.key("legs")
 	e.open('[')
 	for i := range r.Legs {

@@ -25,7 +25,7 @@ func answered() *Record {
 		Sent:     Numbers{RequestURI: "sip:+14255555678@127.0.0.3", From: "sip:+14255550100@127.0.0.2", To: "sip:+14255555678@127.0.0.3"},
 		Rules:    []string{"4digitExtension"},
 		Invite:   invite, FirstProvisional: &ring, Answer: &answer, End: invite.Add(62 * time.Second),
-		Code: 200, Reason: "OK", ReasonHeader: "Q.850;cause=16", EndedBy: Gateway,
+		Code: 200, Reason: "OK", ReasonHeader: "Q.850;cause=16", EndedBy: Gateway, Reoffers: 4, Holds: 1,
 		Legs: []Leg{
 			{
 				Side: Pool, Codec: "PCMU", SRTP: "AES_CM_128_HMAC_SHA1_80", Local: "127.0.0.1:60000", Remote: "127.0.0.1:20000",

@@ -49,6 +49,9 @@ type Record struct {
 	ReasonHeader string `json:"reason_header"` // Reason header (RFC 3326) as it came, such as "Q.850;cause=16"
 	EndedBy      string `json:"ended_by"`
 
+	Reoffers uint64 `json:"reoffers"` // offers of either peer that changed the session, or refreshed it, after the first
+	Holds    uint64 `json:"holds"`    // how often a peer held the call, or one direction of it
+
 	Legs []Leg `json:"legs"`
 }
 
