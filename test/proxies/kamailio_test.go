@@ -44,7 +44,9 @@ type hop struct {
 }
 
 // URI is what the INVITE to the hop is for.
-func (h hop) URI() string { return fmt.Sprintf("sip:%s:%d;transport=%s", h.IP, h.Port, h.Transport) }
+func (h hop) URI(user string) string {
+	return fmt.Sprintf("sip:%s@%s:%d;transport=%s", user, h.IP, h.Port, h.Transport)
+}
 
 // kamailio is a running proxy.
 type kamailio struct {

@@ -4,12 +4,15 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"causeway/test/rig"
 )
+
+var loopback = netip.MustParseAddr("127.0.0.1")
 
 // What all tests use, made once.
 var (

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -216,6 +217,30 @@ func (p *Phone) Events() []Event {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]Event(nil), p.events...)
+}
+
+// Press sends keys as the phone is set up to: telephone events where the peer takes them.
+func (p *Phone) Press(keys string) { p.t.Helper(); p.Command("sndcode", keys) }
+
+// Digits are the keys that the phone has been sent.
+func (p *Phone) Digits() string {
+	var digits strings.Builder
+	for _, e := range p.Events() {
+		if e.Type == "CALL_DTMF_START" {
+			digits.WriteString(e.Param)
+		}
+	}
+	return digits.String()
+}
+
+// Await waits for an event of a type and says whether it came.
+func (p *Phone) Await(kind string, patience time.Duration) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if slices.ContainsFunc(p.Events(), func(e Event) bool { return e.Type == kind }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Seen waits for the first event of a type.

@@ -1,0 +1,324 @@
+package proxies
+
+import (
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"causeway/bench/tone"
+	"causeway/bench/ua"
+	"causeway/test/rig"
+	"causeway/test/rig/baresip"
+)
+
+// phoneStage is a causeway between a baresip and an endpoint of the tests' own, either way round.
+type phoneStage struct {
+	*causeway
+	phone *baresip.Phone
+	peer  *endpoint // at the other end
+
+	ofPool bool // the phone
+	proxy  *kamailio
+	port   int // of the phone's SIP
+}
+
+// phoneAs says what the phone is.
+type phoneAs struct {
+	gateway    string // transport of a phone that is the gateway; "": it is a user of the pool, by TLS with SRTP
+	proxied    bool   // behind Kamailio, which knows the phone as this host
+	answer     string
+	unchanging bool // the other end refuses every re-INVITE
+}
+
+func setPhone(t *testing.T, as phoneAs) *phoneStage {
+	t.Helper()
+	net := rig.NewNetwork(t)
+	s := &phoneStage{ofPool: as.gateway == "", port: rig.Ports(t, 2)}
+	c := standard(t, net)
+	c.PoolPeers = append(c.PoolPeers, "127.0.0.1")
+	// The phone leaves from 127.0.0.1, so this is the address in everybody's certificate as well.
+	files, err := issue(rig.Identity{CommonName: "phone", Addresses: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := baresip.Config{
+		Name: "phone", User: poolNumber, IP: "127.0.0.1", SIP: s.port, Transport: "tls", Encrypt: "srtp-mand",
+		Codecs: "PCMU,PCMA", Tone: poolTone, Answer: as.answer, TLS: files,
+	}
+	switch {
+	case as.gateway != "":
+		config.User, config.Transport, config.Encrypt, config.Tone = gatewayNumber, as.gateway, "", gatewayTone
+		c.Gateway.Listen[0] = fmt.Sprintf("%s://%s:5060", as.gateway, net.Addr(gatewaySide))
+		c.Gateway.Peer = fmt.Sprintf("sip:127.0.0.1:%d;transport=%s", s.port, as.gateway)
+		c.Pool.Peer = fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(alice))
+	case as.proxied:
+		s.proxy = startProxy(t, proxyConfig{
+			IP: net.Addr(proxy), TLS: everyone(t, net), Default: fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(poolSide)),
+			Users: []user{{User: poolNumber, Hops: []hop{{loopback, s.port + 1, "tls"}}}},
+		})
+	default:
+		c.Pool.Peer = fmt.Sprintf("sip:127.0.0.1:%d;transport=tls", s.port+1)
+	}
+	s.causeway = start(t, c)
+	s.phone = baresip.Start(t, config)
+	peer := ua.Config{Name: "peer", Unchanging: as.unchanging, Record: time.Minute}
+	if s.ofPool {
+		peer.Listen, peer.Audio = fmt.Sprintf("tcp://%s:5060", net.Addr(gateway)), sine(gatewayTone)
+	} else {
+		peer.Listen, peer.Audio = fmt.Sprintf("tls://%s:5061", net.Addr(alice)), sine(poolTone)
+		peer.TLS, peer.SRTP = identity(t, everyone(t, net)), ua.AES80
+	}
+	s.peer = startEndpoint(t, peer, nil)
+	return s
+}
+
+// talk has one end call the other and returns the endpoint's end of the call.
+func (s *phoneStage) talk(t *testing.T, phoneCalls bool) *ua.Call {
+	t.Helper()
+	var call *ua.Call
+	switch {
+	case phoneCalls:
+		s.phone.Dial(s.target())
+		call = s.peer.received(t, 10*time.Second)
+	case s.ofPool:
+		call = s.peer.place(t, fmt.Sprintf("sip:%s@%s:5060;transport=tcp", poolNumber, s.Net.Addr(gatewaySide)), ua.Options{From: gatewayNumber})
+	default:
+		call = s.peer.place(t, fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, s.Net.Addr(poolSide)), ua.Options{From: poolNumber})
+	}
+	s.phone.Seen("CALL_ESTABLISHED", 10*time.Second)
+	return call
+}
+
+// target is what the phone dials.
+func (s *phoneStage) target() string {
+	switch {
+	case s.proxy != nil:
+		return fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, s.Net.Addr(proxy))
+	case s.ofPool:
+		return fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, s.Net.Addr(poolSide))
+	}
+	listen := s.Gateway.Listen[0]
+	return fmt.Sprintf("sip:%s@%s:5060;transport=%s", poolNumber, s.Net.Addr(gatewaySide), listen[:3])
+}
+
+// offered waits until the endpoint was offered so many changes and returns the last.
+func offered(t *testing.T, c *ua.Call, n int) ua.Offer {
+	t.Helper()
+	var offers []ua.Offer
+	rig.Eventually(t, 5*time.Second, "the other end is offered the change", func() string {
+		if offers = c.Offers(); len(offers) >= n {
+			return ""
+		}
+		return fmt.Sprintf("offered %+v", offers)
+	})
+	return offers[len(offers)-1]
+}
+
+// silent checks that an endpoint receives no audio for half a second.
+func silent(t *testing.T, c *ua.Call) {
+	t.Helper()
+	time.Sleep(200 * time.Millisecond) // what was under way
+	before := c.Stats().Received
+	time.Sleep(500 * time.Millisecond)
+	if n := c.Stats().Received - before; n > 0 {
+		t.Errorf("the other end received %d packets in half a second of a hold", n)
+	}
+}
+
+// flowing checks that an endpoint receives audio again.
+func flowing(t *testing.T, c *ua.Call) {
+	t.Helper()
+	time.Sleep(200 * time.Millisecond)
+	before := c.Stats().Received
+	time.Sleep(500 * time.Millisecond)
+	if n := c.Stats().Received - before; n < 15 || n > 35 {
+		t.Errorf("the other end received %d packets in half a second, want 25", n)
+	}
+}
+
+// A baresip holds and resumes by re-INVITE (RFC 3264 8.4): what it wants reaches the other end, is answered there, and
+// the audio stops and comes back both ways, whoever called and wherever the phone is. Behind a proxy the re-INVITEs take
+// the route set. A second hold shows that the first resume left nothing behind.
+func TestPhoneHoldsAndResumes(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		as         phoneAs
+		phoneCalls bool
+	}{
+		{"softphone, calling", phoneAs{}, true},
+		{"softphone, called", phoneAs{}, false},
+		{"softphone behind a proxy, called", phoneAs{proxied: true}, false},
+		{"gateway by tcp, called", phoneAs{gateway: "tcp"}, false},
+		{"gateway by udp, calling", phoneAs{gateway: "udp"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := setPhone(t, c.as)
+			before := s.holdings()
+			call := s.talk(t, c.phoneCalls)
+			time.Sleep(time.Second)
+			for i := range 2 {
+				s.phone.Hold()
+				if o := offered(t, call, 2*i+1); o.Direction != ua.SendOnly && o.Direction != ua.Inactive {
+					t.Errorf("a hold was offered on as %s", o.Direction)
+				}
+				silent(t, call)
+				s.phone.Resume()
+				if o := offered(t, call, 2*i+2); o.Direction != ua.SendRecv {
+					t.Errorf("the end of a hold was offered on as %s", o.Direction)
+				}
+				flowing(t, call)
+			}
+			s.finish(t, call, before, 3)
+		})
+	}
+}
+
+// finish hangs up from the phone and looks at what both ends heard in the end.
+func (s *phoneStage) finish(t *testing.T, call *ua.Call, before holdings, links int) {
+	t.Helper()
+	s.phone.Hangup()
+	select {
+	case <-call.Done():
+		if end, _ := call.EndedBy(); end != ua.Remote || call.Err() != nil {
+			t.Errorf("the call was ended by %s: %v", end, call.Err())
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the call does not end")
+	}
+	own, other := poolTone, gatewayTone
+	if !s.ofPool {
+		own, other = other, own
+	}
+	hearsLately(t, "the endpoint", call, own)
+	phoneHears(t, s.phone, other)
+	by := map[bool]string{true: "pool", false: "gateway"}[s.ofPool]
+	if r := s.recorded(1)[0]; r.Code != 200 || r.EndedBy != by {
+		t.Errorf("record: %d ended by %s, want 200 by %s", r.Code, r.EndedBy, by)
+	}
+	s.settled(before, links, 20*time.Second)
+}
+
+// phoneHears ends a phone and looks at the last second that it recorded. What it does not receive, it does not record.
+func phoneHears(t *testing.T, p *baresip.Phone, hz float64) {
+	t.Helper()
+	pcm := p.Heard()
+	if len(pcm) < tone.Samples(time.Second) {
+		t.Errorf("%s heard %v", p.Name, tone.Duration(len(pcm)))
+		return
+	}
+	steady := pcm[len(pcm)-tone.Samples(800*time.Millisecond):]
+	if got := tone.ToneLevel(steady, hz); math.Abs(got-baresip.ToneLevel) > 1 {
+		loudest, level := tone.Dominant(steady)
+		t.Errorf("%s heard %g Hz at %.1f dBFS, want %.1f; loudest is %.0f Hz at %.1f", p.Name, hz, got, baresip.ToneLevel, loudest, level)
+	}
+}
+
+// The other end refuses every change with 488. The phone that holds is answered all the same, since its leg is ours to
+// answer; the call goes on, and after the resume as before (RFC 3261 14.1).
+func TestPhoneHoldsAgainstAGatewayThatKnowsNone(t *testing.T) {
+	t.Parallel()
+	s := setPhone(t, phoneAs{unchanging: true})
+	before := s.holdings()
+	call := s.talk(t, true)
+	time.Sleep(500 * time.Millisecond)
+	s.phone.Hold()
+	time.Sleep(time.Second)
+	s.phone.Resume()
+	time.Sleep(time.Second)
+	flowing(t, call)
+	s.finish(t, call, before, 3)
+}
+
+// An endpoint holds the phone, whose own audio stops, and resumes.
+func TestPhoneIsHeld(t *testing.T) {
+	for _, as := range []phoneAs{{}, {gateway: "tcp"}} {
+		for _, hold := range []ua.Direction{ua.SendOnly, ua.Inactive} {
+			t.Run(fmt.Sprintf("gateway %q, %s", as.gateway, hold), func(t *testing.T) {
+				t.Parallel()
+				s := setPhone(t, as)
+				before := s.holdings()
+				call := s.talk(t, false)
+				time.Sleep(500 * time.Millisecond)
+				if err := call.Reoffer(t.Context(), hold); err != nil {
+					t.Fatal(err)
+				}
+				silent(t, call)
+				if err := call.Reoffer(t.Context(), ua.SendRecv); err != nil {
+					t.Fatal(err)
+				}
+				flowing(t, call)
+				time.Sleep(500 * time.Millisecond)
+				s.finish(t, call, before, 3)
+			})
+		}
+	}
+}
+
+// A phone that gives early media is heard before it answers.
+func TestPhoneGivesEarlyMedia(t *testing.T) {
+	for _, as := range []phoneAs{{answer: "early"}, {answer: "early", proxied: true}, {answer: "early", gateway: "udp"}} {
+		t.Run(fmt.Sprintf("gateway %q, proxied %v", as.gateway, as.proxied), func(t *testing.T) {
+			t.Parallel()
+			s := setPhone(t, as)
+			before := s.holdings()
+			go func() {
+				s.phone.Await("CALL_INCOMING", 10*time.Second)
+				time.Sleep(1500 * time.Millisecond)
+				s.phone.Accept()
+			}()
+			began := time.Now()
+			call := s.talk(t, false)
+			answered := call.Answered()
+			responses := call.Responses()
+			first := responses[0]
+			for _, r := range responses {
+				if r.SDP != "" {
+					first = r
+					break
+				}
+			}
+			if first.Code != 183 || answered.Sub(first.At) < time.Second {
+				t.Errorf("the first answer came with %d after %v, the 200 after %v", first.Code, first.At.Sub(began), answered.Sub(began))
+			}
+			time.Sleep(500 * time.Millisecond)
+			if heard := tone.Duration(len(call.Recording())); heard < answered.Sub(first.At) {
+				t.Errorf("heard %v by half a second after the answer, which came %v after the early media began", heard, answered.Sub(first.At))
+			}
+			s.finish(t, call, before, 3)
+		})
+	}
+}
+
+// Keys pressed on the phone arrive as telephone events (RFC 4733), and those of the other end at the phone.
+func TestPhonePressesKeys(t *testing.T) {
+	for _, as := range []phoneAs{{}, {gateway: "tcp"}} {
+		t.Run(fmt.Sprintf("gateway %q", as.gateway), func(t *testing.T) {
+			t.Parallel()
+			s := setPhone(t, as)
+			before := s.holdings()
+			call := s.talk(t, true)
+			time.Sleep(500 * time.Millisecond)
+			s.phone.Press("42#")
+			if err := call.SendDigits("19*"); err != nil {
+				t.Error(err)
+			}
+			rig.Eventually(t, 5*time.Second, "the keys arrive", func() string {
+				if got := call.Stats().Digits; got != "42#" {
+					return fmt.Sprintf("arrived %q", got)
+				}
+				return ""
+			})
+			rig.Eventually(t, 5*time.Second, "keys arrive at the phone", func() string {
+				got := s.phone.Digits()
+				if got != "19*" {
+					return fmt.Sprintf("arrived %q", got)
+				}
+				return ""
+			})
+			time.Sleep(time.Second)
+			s.finish(t, call, before, 3)
+		})
+	}
+}
