@@ -69,7 +69,9 @@ func (h *hidden) via(value string) {
 			h.host(leadingHost(strings.TrimSpace(sentBy)))
 		}
 		for _, p := range parts[1:] {
-			if _, v, ok := strings.Cut(p, "="); ok {
+			name, v, _ := strings.Cut(p, "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "received", "maddr":
 				h.host(leadingHost(strings.TrimSpace(v)))
 			}
 		}
@@ -87,6 +89,7 @@ func (h *hidden) uris(value string) {
 				break
 			}
 			rest = after
+			after = after[:min(len(after), maxLook)]
 			if uri, _, _ := cutAny(after, "<>\", \t"); strings.HasSuffix(before, ":") && strings.Contains(uri, "@") {
 				continue // a user part; its host is behind the @
 			}
@@ -94,6 +97,10 @@ func (h *hidden) uris(value string) {
 		}
 	}
 }
+
+// maxLook bounds how far a host, and the @ before it, is looked for: no name is
+// longer.
+const maxLook = 256
 
 var hostsBehind = []string{"@", "sip:", "sips:", "//", "maddr=", "received=", "trunk-context=", "icid-generated-at="}
 
@@ -145,11 +152,14 @@ var notHosts = map[string]bool{"anonymous.invalid": true, "unknown.invalid": tru
 // beside it are its side's, too.
 func (h *hidden) host(host string) {
 	host = strings.ToLower(strings.Trim(host, ".[]"))
+	if host == "" || len(host) > maxLook || slices.Contains(h.names, host) {
+		return
+	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if addr = addr.Unmap().WithZone(""); !slices.Contains(h.addrs, addr) {
 			h.addrs = append(h.addrs, addr)
 		}
-	} else if host != "" && !notHosts[host] && strings.Trim(host, "0123456789") != "" { // a number is no name
+	} else if !notHosts[host] && strings.Trim(host, "0123456789") != "" { // a number is no name
 		names := []string{host}
 		if _, domain, _ := strings.Cut(host, "."); strings.Contains(domain, ".") {
 			names = append(names, domain)
