@@ -63,10 +63,11 @@ func qualities(qop string) []string {
 // unanswerable says why a challenge is not answered; nil when it can be.
 func (c challenge) unanswerable(params map[string]string) error {
 	_, hasRealm := params["realm"]
+	_, beyond := cutToken(c.algorithm) // it goes back as a token
 	switch {
 	case !hasRealm || c.nonce == "":
 		return fmt.Errorf("%w: without realm or nonce", errMalformedChallenge)
-	case c.method().new == nil:
+	case c.method().new == nil || beyond != "":
 		return fmt.Errorf("algorithm %q is not known", c.algorithm)
 	case !c.qop && len(qualities(params["qop"])) > 0:
 		return fmt.Errorf("qop %q has no auth, and we do not offer auth-int", params["qop"])

@@ -170,6 +170,7 @@ func TestWhatIsNotAnswered(t *testing.T) {
 		{"nothing", nil, "none of scheme Digest"},
 		{"Basic", []string{www + `Basic realm="r"`}, "none of scheme Digest"},
 		{"algorithms that are not known", []string{www + `Digest realm="r", nonce="n", algorithm=SHA3-256`, www + `Digest realm="r", nonce="n", algorithm="AKAv1-MD5"`}, `algorithm "AKAv1-MD5" is not known`},
+		{"an algorithm that only looks known", []string{www + "Digest realm=\"r\", nonce=\"n\", algorithm=\u017fHA-256"}, "is not known"},
 		{"auth-int alone", []string{www + `Digest realm="r", nonce="n", qop="auth-int"`}, "auth-int"},
 		{"a session without qop", []string{www + `Digest realm="r", nonce="n", algorithm=MD5-sess`}, "has no cnonce"},
 		{"no nonce", []string{www + `Digest realm="r"`}, "realm or nonce"},
