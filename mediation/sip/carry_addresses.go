@@ -64,16 +64,17 @@ func (c *crossing) diversions(value string, most int) (shown []string, more, ok 
 	list, more, ok := listOf(value, most, (*scanner).nameAddr)
 	for _, a := range list {
 		u, name := c.party(&a, "diversion", sip.Uri{Scheme: "sip", User: "unknown", Host: unknownHost})
-		out := c.address(name, &u)
+		var out strings.Builder
+		out.WriteString(c.address(name, &u))
 		for _, key := range []string{"reason", "counter", "limit", "privacy", "screen"} {
 			if v := a.params.get(key); v != "" && c.diversionParam(key, v) {
 				if !isToken(v) {
 					v = quote(v)
 				}
-				out += ";" + key + "=" + v
+				out.WriteString(";" + key + "=" + v)
 			}
 		}
-		shown = append(shown, out)
+		shown = append(shown, out.String())
 	}
 	return shown, more, ok
 }
@@ -116,13 +117,14 @@ func (c *crossing) history(value string, most int) (shown []string, more, ok boo
 			}
 		}
 		u.Headers = c.embedded(a.uri.Headers)
-		out := c.address(name, &u)
+		var out strings.Builder
+		out.WriteString(c.address(name, &u))
 		for _, key := range []string{"index", "rc", "mp", "np"} {
 			if v := a.params.get(key); isIndex(v) && !c.hidden.isAddr(v) {
-				out += ";" + key + "=" + v
+				out.WriteString(";" + key + "=" + v)
 			}
 		}
-		shown = append(shown, out)
+		shown = append(shown, out.String())
 	}
 	return shown, more, ok
 }

@@ -222,7 +222,7 @@ func (p *scanner) nameAddr() (nameAddr, bool) {
 		a.name = strings.TrimRight(p.while(func(c byte) bool { return isTokenByte(c) || c == ' ' || c == '\t' }), " \t")
 	}
 	p.space()
-	uri := ""
+	var uri string
 	if p.next() == '<' {
 		p.i++
 		uri = p.while(isURIByte)
