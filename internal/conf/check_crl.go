@@ -1,8 +1,11 @@
 package conf
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -27,6 +30,14 @@ func (c checker) revocation(section string, t *TLS) {
 		c.errorf(path, "%s holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", t.CRL)
 		return
 	}
+	for _, list := range lists {
+		if fault := unusable(list); fault != "" {
+			c.errorf(path, "%s has a list of %q %s; name the whole list of that authority", t.CRL, list.Issuer, fault)
+		}
+	}
+	if !c.sound(path) {
+		return
+	}
 	lists = newestLists(lists)
 	for _, list := range lists {
 		c.listInDate(path, t.CRL, list)
@@ -34,6 +45,19 @@ func (c checker) revocation(section string, t *TLS) {
 	if c.sound(path) && t.CA != "" && c.sound(section+".ca") {
 		c.issuers(path, t, lists)
 	}
+}
+
+// unusable says why the transport would not take a list; "" when it would.
+func unusable(list *x509.RevocationList) string {
+	if list.NextUpdate.IsZero() {
+		return "that does not say when it expires (RFC 5280 section 5.1.2.5)"
+	}
+	for _, e := range list.Extensions {
+		if e.Critical {
+			return fmt.Sprintf("that is only a part, by its critical extension %s (RFC 5280 section 5.2)", e.Id)
+		}
+	}
+	return ""
 }
 
 // issuers compares the lists with the authorities of tls.ca. Either may be right without the other, since a peer may
@@ -45,9 +69,18 @@ func (c checker) issuers(path string, t *TLS, lists []*x509.RevocationList) {
 	}
 	authorities := parseCertificates(text)
 	for _, list := range lists {
-		if !slices.ContainsFunc(authorities, func(ca *x509.Certificate) bool { return list.CheckSignatureFrom(ca) == nil }) {
+		signed := slices.ContainsFunc(authorities, func(ca *x509.Certificate) bool { return list.CheckSignatureFrom(ca) == nil })
+		named := slices.ContainsFunc(authorities, func(ca *x509.Certificate) bool { return bytes.Equal(ca.RawSubject, list.RawIssuer) })
+		switch {
+		case signed:
+		case named:
+			c.errorf(path, "%s has a list of %q that the authority of that name in %s did not sign; name the list that it gives out now", t.CRL, list.Issuer, t.CA)
+		default:
 			c.warnf(path, "%s has a list of %q that no authority in %s signed: it revokes nothing unless peers bring that authority's certificate along; name the list of the authority that issues them", t.CRL, list.Issuer, t.CA)
 		}
+	}
+	if !c.sound(path) {
+		return
 	}
 	for _, ca := range authorities {
 		listed := slices.ContainsFunc(lists, func(l *x509.RevocationList) bool { return l.CheckSignatureFrom(ca) == nil })
@@ -62,7 +95,6 @@ func (c checker) listInDate(path, file string, list *x509.RevocationList) {
 	switch now := c.host.now(); {
 	case now.Before(list.ThisUpdate):
 		c.errorf(path, "%s is not valid before %s; check the clock of this host, or replace it", file, list.ThisUpdate.UTC().Format(time.DateTime))
-	case list.NextUpdate.IsZero():
 	case now.After(list.NextUpdate):
 		c.errorf(path, "%s expired on %s, so that every certificate of %q would be refused; replace it", file, list.NextUpdate.UTC().Format(time.DateOnly), list.Issuer)
 	case now.Add(renewBefore).After(list.NextUpdate):
@@ -85,7 +117,7 @@ func newestLists(lists []*x509.RevocationList) []*x509.RevocationList {
 	return newest
 }
 
-// parseRevocationLists reads the lists of a PEM text, or the one of a DER file.
+// parseRevocationLists reads the lists of a PEM text, or of a file of DER.
 func parseRevocationLists(text []byte) ([]*x509.RevocationList, error) {
 	var lists []*x509.RevocationList
 	isPEM := false
@@ -100,7 +132,16 @@ func parseRevocationLists(text []byte) ([]*x509.RevocationList, error) {
 		}
 		lists = append(lists, list)
 	}
-	if list, err := x509.ParseRevocationList(text); !isPEM && err == nil {
+	for rest := text; !isPEM && len(rest) > 0; {
+		var whole asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &whole); err != nil {
+			return nil, nil // no DER at all
+		}
+		list, err := x509.ParseRevocationList(whole.FullBytes)
+		if err != nil {
+			return nil, err
+		}
 		lists = append(lists, list)
 	}
 	return lists, nil

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
 	"os"
@@ -53,9 +54,38 @@ func (a authority) pem() []byte {
 }
 
 // list is a list in DER that is good from begin to end.
-func (a authority) list(t *testing.T, begin, end time.Time) []byte {
+func (a authority) list(t *testing.T, begin, end time.Time, extra ...pkix.Extension) []byte {
 	t.Helper()
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: begin, NextUpdate: end}, a.cert, a.key)
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: begin, NextUpdate: end, ExtraExtensions: extra}
+	der, err := x509.CreateRevocationList(rand.Reader, template, a.cert, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// timeless is a list without an end, which crypto/x509 does not write. Nobody checks its signature.
+func (a authority) timeless(t *testing.T) []byte {
+	t.Helper()
+	algorithm := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}}
+	der, err := asn1.Marshal(struct {
+		List struct {
+			Version    int
+			Algorithm  pkix.AlgorithmIdentifier
+			Issuer     pkix.RDNSequence
+			ThisUpdate time.Time
+		}
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}{
+		List: struct {
+			Version    int
+			Algorithm  pkix.AlgorithmIdentifier
+			Issuer     pkix.RDNSequence
+			ThisUpdate time.Time
+		}{1, algorithm, a.cert.Subject.ToRDNSequence(), today},
+		Algorithm: algorithm, Signature: asn1.BitString{Bytes: []byte{0}, BitLength: 8},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +124,10 @@ func TestRevocationLists(t *testing.T) {
 	write("endless.crl", ours.list(t, begin, today.Add(7*day+time.Second)))
 	write("future.crl", ours.list(t, today.Add(time.Hour), today.Add(30*day)))
 	write("others.pem", listPEM(good), listPEM(others.list(t, begin, today.Add(30*day))))
+	write("pair.crl", good, others.list(t, begin, today.Add(30*day)))
+	write("renamed.crl", newAuthority(t, "ours").list(t, begin, today.Add(30*day)))
+	write("part.crl", ours.list(t, begin, today.Add(30*day), pkix.Extension{Id: []int{2, 5, 29, 28}, Critical: true, Value: []byte{5, 0}}))
+	write("timeless.crl", ours.timeless(t))
 	write("damaged.pem", listPEM(good[:len(good)/2]))
 	write("below.crl", below.list(t, begin, today.Add(30*day)))
 	write("text.crl", []byte("no list"))
@@ -110,6 +144,10 @@ func TestRevocationLists(t *testing.T) {
 		{"good.crl", "two.pem", "", `good.crl has no list of "CN=others", an authority in two.pem: certificates that it issued itself would all be refused; add its list`},
 		{"good.crl", "tiers.pem", "", `good.crl has no list of "CN=below", an authority in tiers.pem: certificates that it issued itself would all be refused; add its list`},
 		{"below.crl", "tiers.pem", "", ""},
+		{"pair.crl", "two.pem", "", ""},
+		{"renamed.crl", "ours.pem", `renamed.crl has a list of "CN=ours" that the authority of that name in ours.pem did not sign; name the list that it gives out now`, ""},
+		{"part.crl", "ours.pem", `part.crl has a list of "CN=ours" that is only a part, by its critical extension 2.5.29.28 (RFC 5280 section 5.2); name the whole list of that authority`, ""},
+		{"timeless.crl", "ours.pem", `timeless.crl has a list of "CN=ours" that does not say when it expires (RFC 5280 section 5.1.2.5); name the whole list of that authority`, ""},
 		{"damaged.pem", "ours.pem", "damaged.pem has a list that cannot be read: x509: malformed crl; name a file as the authority gives it out", ""},
 		{"text.crl", "ours.pem", "text.crl holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
 		{"ca.pem", "ours.pem", "ca.pem holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
