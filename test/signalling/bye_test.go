@@ -88,26 +88,6 @@ func TestCalleeHangsUpAtOnce(t *testing.T) {
 	})
 }
 
-// RFC 3261 15: the same when the ACK never comes: BYE after 64*T1 at the latest. Belongs to TestTimers by its time, and to
-// this file by its kind.
-func TestCalleeHangsUpAndNoAckComes(t *testing.T) {
-	t.Parallel()
-	both(t, setting{}, func(t *testing.T, p parties) {
-		a := p.caller.dial(number)
-		a.sendInvite(a.sdp.String())
-		b := p.callee.incoming(number)
-		b.answer()
-		b.bye()
-		first := a.expect("200 INVITE")
-		a.establish(first)
-		bye := a.expectWithin(64*t1+2*time.Second, "BYE")
-		a.respond(bye, "200 OK", "")
-		if at := bye.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack {
-			t.Errorf("BYE came %v after the 200, want 32 s", at)
-		}
-	})
-}
-
 // RFC 3261 12.2.1.1, 18: requests to a peer that came from an ephemeral port of its own go back on its connection, not to the
 // port of its Contact (mediation-anchors 5.3 number 8). When it is gone they go to the Contact.
 func TestByeOnTheAcceptedConnection(t *testing.T) {

@@ -14,8 +14,18 @@ var binaries rig.Binaries
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	rig.WaitTogether()
+	waitTogether()
+	go lag.run()
 	os.Exit(run(m))
+}
+
+// waitTogether lets many more tests run side by side than there are cores: most of them wait for a timer of 32 s.
+func waitTogether() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "40")
+	}
 }
 
 func run(m *testing.M) int {

@@ -8,8 +8,8 @@ import (
 	"causeway/test/rig"
 )
 
-// slack is how far a timer may be off on a busy machine.
-const slack = 400 * time.Millisecond
+// slack is how far a timer that was set at a time may be off by now: more on a machine that made this process wait.
+func slack(since time.Time) time.Duration { return 250*time.Millisecond + 5*lag.worst(since) }
 
 // T1 and T2 of RFC 3261 table 4.
 const (
@@ -42,12 +42,15 @@ func paced(t *testing.T, what string, heard []time.Time, want []time.Duration) {
 	for _, at := range heard[1:] {
 		got = append(got, at.Sub(heard[0]).Round(10*time.Millisecond))
 	}
-	bad := len(got) != len(want)
+	// On a machine that is late all along the last repetition may fall behind the end.
+	allowed := slack(heard[0])
+	missing := len(want) - len(got)
+	bad := missing < 0 || missing > 1 || missing == 1 && 64*t1-want[len(want)-1] > allowed+t1
 	for i := range min(len(got), len(want)) {
-		bad = bad || (got[i]-want[i]).Abs() > slack
+		bad = bad || (got[i]-want[i]).Abs() > allowed
 	}
 	if bad {
-		t.Errorf("%s was heard again after %v, want %v", what, got, want)
+		t.Errorf("%s was heard again after %v, want %v, give or take %v", what, got, want, allowed)
 	}
 }
 
@@ -56,38 +59,37 @@ func (c *call) of(what string) func(*message) bool {
 	return func(m *message) bool { return c.is(m, what) }
 }
 
-// The timers of RFC 3261 that take 64*T1, all at once in one causeway, each with a call of its own: what is repeated, at
-// which moments, and what happens when nobody answers to the end. Afterwards nothing is left.
+// The timers that take 64*T1, each in a causeway of its own, over UDP and TCP: what is repeated, at which moments, what
+// happens when nobody answers to the end, and that nothing is left afterwards.
 func TestTimers(t *testing.T) {
 	t.Parallel()
-	for _, network := range []string{"udp", "tcp"} {
-		t.Run(network, func(t *testing.T) {
-			t.Parallel()
-			both(t, setting{pool: network, gateway: network, more: []string{"ring_timeout: 100s"}}, func(t *testing.T, p parties) {
-				before := int(p.Metric("go_goroutines"))
-				began := time.Now()
-				var checks []func(t *testing.T)
-				for i, timer := range []func(p parties, number string) func(t *testing.T){
-					answerWithoutAck, inviteWithoutAnswer, failureWithoutAck, byeWithoutAnswer, cancelWithoutEnd, reliableWithoutPrack,
-				} {
-					checks = append(checks, timer(p, fmt.Sprintf("+1425555020%d", i)))
-				}
-				time.Sleep(time.Until(began.Add(64*t1 + 2*time.Second)))
-				for _, check := range checks {
-					check(t)
-				}
-				all := func(*message) bool { return true }
-				p.caller.quiet(all)
-				p.callee.quiet(all)
-				rig.Eventually(t, 10*time.Second, "everything comes back", func() string {
-					sessions, calls := p.Sum("causeway_mediation_sip_sessions"), p.Sum("causeway_mediation_calls")
-					if now := int(p.Metric("go_goroutines")); sessions != 0 || calls != 0 || now > before+8 {
-						return fmt.Sprintf("%v sessions, %v calls and %d goroutines, %d before", sessions, calls, now, before)
-					}
-					return ""
+	for name, timer := range map[string]func(t *testing.T, p parties) func(){
+		"RFC 3261 13.3.1.4 200 without ACK":          answerWithoutAck,
+		"RFC 3261 17.1.1.2 INVITE without response":  inviteWithoutAnswer,
+		"RFC 3261 17.2.1 failure without ACK":        failureWithoutAck,
+		"RFC 3261 17.1.2.2 BYE without response":     byeWithoutAnswer,
+		"RFC 3261 9.1 CANCEL without end":            cancelWithoutEnd,
+		"RFC 3262 3 reliable response without PRACK": reliableWithoutPrack,
+		"RFC 3261 15 callee hangs up before the ACK": byeWithoutAck,
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			t.Run(name+", "+network, func(t *testing.T) {
+				t.Parallel()
+				both(t, setting{pool: network, gateway: network, more: []string{"ring_timeout: 100s"}}, func(t *testing.T, p parties) {
+					began := time.Now()
+					check := timer(t, p)
+					time.Sleep(time.Until(began.Add(64*t1 + 2*time.Second)))
+					check()
+					rig.Eventually(t, patience, "nothing is left", func() string {
+						sessions, calls := p.Sum("causeway_mediation_sip_sessions"), p.Sum("causeway_mediation_calls")
+						if sessions != 0 || calls != 0 {
+							return fmt.Sprintf("%v sessions and %v calls", sessions, calls)
+						}
+						return ""
+					})
 				})
 			})
-		})
+		}
 	}
 }
 
@@ -96,17 +98,17 @@ func (a *agent) reliably() bool { return a.network == "tcp" }
 
 // RFC 3261 13.3.1.4 (mediation-anchors 5.3 number 3): a 2xx is repeated after T1, doubling up to T2, over any transport,
 // until its ACK; without one within 64*T1 the call ends with BYE.
-func answerWithoutAck(p parties, number string) func(t *testing.T) {
+func answerWithoutAck(t *testing.T, p parties) func() {
 	a := p.caller.dial(number)
 	a.sendInvite(a.sdp.String())
 	b := p.callee.incoming(number)
 	b.answer()
 	first := a.expect("200 INVITE")
 	a.establish(first)
-	return func(t *testing.T) {
+	return func() {
 		paced(t, "200 to INVITE without ACK, "+p.caller.network, p.caller.times(a.of("200 INVITE")), doubling(t2))
 		bye := a.byes()
-		if at := bye.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack {
+		if at := bye.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack(first.at) {
 			t.Errorf("BYE came %v after the 200, want 32 s", at)
 		}
 		b.byes()
@@ -114,31 +116,31 @@ func answerWithoutAck(p parties, number string) func(t *testing.T) {
 }
 
 // RFC 3261 17.1.1.2, timers A and B: an INVITE is repeated over UDP, doubling without limit; after 64*T1 the caller hears 408.
-func inviteWithoutAnswer(p parties, number string) func(t *testing.T) {
+func inviteWithoutAnswer(t *testing.T, p parties) func() {
 	a := p.caller.dial(number)
 	a.sendInvite(a.sdp.String())
 	b := p.callee.incoming(number)
-	return func(t *testing.T) {
+	return func() {
 		want := doubling(0)
 		if p.callee.reliably() {
 			want = nil
 		}
 		paced(t, "INVITE without any response, "+p.callee.network, p.callee.times(b.of("INVITE")), want)
 		res := a.refused(408)
-		if at := res.at.Sub(b.invite.at); (at - 64*t1).Abs() > 2*slack {
+		if at := res.at.Sub(b.invite.at); (at - 64*t1).Abs() > 2*slack(b.invite.at) {
 			t.Errorf("408 came %v after the INVITE, want 32 s", at)
 		}
 	}
 }
 
 // RFC 3261 17.2.1, timers G and H: a failure is repeated over UDP, doubling up to T2, until its ACK or 64*T1.
-func failureWithoutAck(p parties, number string) func(t *testing.T) {
+func failureWithoutAck(t *testing.T, p parties) func() {
 	a := p.caller.dial(number)
 	a.sendInvite(a.sdp.String())
 	b := p.callee.incoming(number)
 	b.refuse("486 Busy Here")
 	a.expect("486 INVITE")
-	return func(t *testing.T) {
+	return func() {
 		want := doubling(t2)
 		if p.caller.reliably() {
 			want = nil
@@ -149,7 +151,7 @@ func failureWithoutAck(p parties, number string) func(t *testing.T) {
 
 // RFC 3261 17.1.2.2, timers E and F: BYE is repeated over UDP, doubling up to T2, until 64*T1. The side that hung up has its
 // answer at once.
-func byeWithoutAnswer(p parties, number string) func(t *testing.T) {
+func byeWithoutAnswer(t *testing.T, p parties) func() {
 	a := p.caller.dial(number)
 	a.sendInvite(a.sdp.String())
 	b := p.callee.incoming(number)
@@ -157,7 +159,7 @@ func byeWithoutAnswer(p parties, number string) func(t *testing.T) {
 	a.answered()
 	a.bye()
 	b.expect("BYE")
-	return func(t *testing.T) {
+	return func() {
 		want := doubling(t2)
 		if p.callee.reliably() {
 			want = nil
@@ -167,7 +169,7 @@ func byeWithoutAnswer(p parties, number string) func(t *testing.T) {
 }
 
 // RFC 3261 9.1: a callee that takes CANCEL and never ends the INVITE is given up after 64*T1.
-func cancelWithoutEnd(p parties, number string) func(t *testing.T) {
+func cancelWithoutEnd(t *testing.T, p parties) func() {
 	a := p.caller.dial(number)
 	a.sendInvite(a.sdp.String())
 	b := p.callee.incoming(number)
@@ -177,30 +179,50 @@ func cancelWithoutEnd(p parties, number string) func(t *testing.T) {
 	a.expect("200 CANCEL")
 	a.refused(487)
 	b.respond(b.expect("CANCEL"), "200 OK", "")
-	return func(t *testing.T) {
-		// That nothing of it is left is what TestTimers looks at in the end.
-		if n := len(p.callee.times(b.of("CANCEL"))); n != 1 {
-			t.Errorf("the callee heard %d CANCELs, one was answered", n)
+	done := time.Now()
+	return func() {
+		for _, at := range p.callee.times(b.of("CANCEL")) {
+			if at.After(done.Add(t2)) {
+				t.Errorf("CANCEL came again %v after its answer", at.Sub(done))
+			}
+		}
+	}
+}
+
+// RFC 3261 15: the callee hangs up before the caller has acknowledged its answer: the caller hears BYE after its ACK, or
+// when none comes within 64*T1.
+func byeWithoutAck(t *testing.T, p parties) func() {
+	a := p.caller.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := p.callee.incoming(number)
+	b.answer()
+	b.bye()
+	first := a.expect("200 INVITE")
+	a.establish(first)
+	return func() {
+		bye := a.byes()
+		if at := bye.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack(first.at) {
+			t.Errorf("BYE came %v after the 200, want 32 s", at)
 		}
 	}
 }
 
 // RFC 3262 3: a reliable provisional response is repeated after T1, doubling, over any transport, until its PRACK;
 // without one within 64*T1 the INVITE ends with 5xx.
-func reliableWithoutPrack(p parties, number string) func(t *testing.T) {
+func reliableWithoutPrack(t *testing.T, p parties) func() {
 	a := p.caller.dial(number)
 	a.sendInvite(a.sdp.String(), "Require: 100rel")
 	b := p.callee.incoming(number)
 	b.ring()
 	first := a.expect("180 INVITE")
-	return func(t *testing.T) {
+	return func() {
 		if first.header("RSeq") == "" || !first.names("Require", "100rel") {
 			t.Errorf("180 is not reliable, and the caller requires it:\n%s", first.raw)
 		}
 		paced(t, "reliable 180 without PRACK, "+p.caller.network, p.caller.times(a.of("180 INVITE")), doubling(0))
 		res := a.expect("5xx INVITE")
 		a.ackFailure(res)
-		if at := res.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack {
+		if at := res.at.Sub(first.at); (at - 64*t1).Abs() > 2*slack(first.at) {
 			t.Errorf("%s came %v after the 180, want 32 s", res.first, at)
 		}
 		b.respond(b.expect("CANCEL"), "200 OK", "")
@@ -285,8 +307,10 @@ func TestRepeatedRequests(t *testing.T) {
 			}
 			return ""
 		})
-		if n := len(p.callee.times(b.of("INVITE"))); n != 1 {
-			t.Errorf("the callee heard %d INVITEs", n)
+		for _, m := range p.callee.everything() {
+			if b.is(m, "INVITE") && !m.again && m != b.invite {
+				t.Errorf("the callee heard another INVITE:\n%s", m.raw)
+			}
 		}
 	})
 }
