@@ -116,7 +116,7 @@ func (a *acceptor) welcome(c *conn) {
 		l.mu.Unlock()
 	}()
 	if a.network == "tls" {
-		leaf, err := l.handshake(c, tls.Server(c.raw, l.cfg.ServerTLS))
+		leaf, err := handshake(l.ctx, c, tls.Server(c.raw, l.cfg.ServerTLS))
 		if err == nil && a.byCertificate() {
 			if err = l.cfg.AllowPeer(c.flow.Remote.Addr(), leaf); err != nil {
 				err = &certificateError{DropPeerNotAllowed, err.Error()}
@@ -142,8 +142,8 @@ func (a *acceptor) welcome(c *conn) {
 
 // handshake makes a TLS connection of c and returns the peer's certificate,
 // nil when it showed none.
-func (l *Layer) handshake(c *conn, secured *tls.Conn) (*x509.Certificate, error) {
-	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
+func handshake(ctx context.Context, c *conn, secured *tls.Conn) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return nil, err

@@ -191,9 +191,12 @@ func (l *Layer) connect(ctx context.Context, key flightKey) (*conn, error) {
 	if key.network != "tls" {
 		return c, nil
 	}
-	if _, err := l.handshake(c, tls.Client(raw, l.clientTLS(key))); err != nil {
-		l.note(dropOf(err), key.network, key.remote, err)
+	if _, err := handshake(ctx, c, tls.Client(raw, l.clientTLS(key))); err != nil {
 		_ = raw.Close()
+		if ctx.Err() != nil { // by us
+			return nil, err
+		}
+		l.note(dropOf(err), key.network, key.remote, err)
 		return nil, err
 	}
 	return c, nil

@@ -183,7 +183,7 @@ func (f *framer) findHead() error {
 // checkStartLine tells other protocols before they have us wait for an empty
 // line. What has SIP in it may be answered as a whole.
 func checkStartLine(line []byte) error {
-	if bytes.Contains(line, []byte("SIP/")) || bytes.Contains(bytes.ToUpper(line), []byte("SIP/")) {
+	if bytes.Contains(bytes.ToUpper(line), []byte("SIP/")) {
 		return nil
 	}
 	return &framingError{drop: DropMalformed, reason: fmt.Sprintf("%.40q is no start line of SIP", line)}
@@ -250,16 +250,15 @@ func headerFields(head []byte) func(yield func(name, value string) bool) {
 			if line, rest, whole = bytes.Cut(rest, crlf); !whole || len(line) == 0 {
 				return
 			}
-			name, value, _ := bytes.Cut(line, []byte{':'})
-			text := string(bytes.TrimSpace(value))
+			text := string(line)
 			for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
-				var more []byte
-				if more, rest, whole = bytes.Cut(rest, crlf); !whole {
+				if line, rest, whole = bytes.Cut(rest, crlf); !whole {
 					return
 				}
-				text = strings.TrimSpace(text + " " + string(bytes.TrimSpace(more)))
+				text = strings.TrimRight(text, " \t") + " " + strings.Trim(string(line), " \t")
 			}
-			if !yield(string(bytes.TrimSpace(name)), text) {
+			name, value, _ := strings.Cut(text, ":")
+			if !yield(strings.TrimSpace(name), strings.TrimSpace(value)) {
 				return
 			}
 		}
