@@ -10,11 +10,9 @@ package mediation
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,14 +60,11 @@ type Server struct {
 	calls    map[string]*Call
 	draining bool
 	rate     rate
+	refusals rate // records of refusals by admission
 }
 
-// side is one border of the server.
-type side struct {
-	endpoint *sip.Endpoint
-	hop      sip.Hop
-	policy   conf.SRTPPolicy
-}
+// refusalRecords is how many refusals by admission have a record, a second.
+const refusalRecords = 10
 
 // shutdownGrace bounds the BYEs and CANCELs of a server that stops.
 const shutdownGrace = 3 * time.Second
@@ -79,7 +74,7 @@ const shutdownGrace = 3 * time.Second
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, spool: cfg.Spool, calls: map[string]*Call{}, now: time.Now}
 	s.counters.init()
-	s.rate = newRate(cfg.MaxCallRate, s.now())
+	s.rate, s.refusals = newRate(cfg.MaxCallRate, s.now()), newRate(refusalRecords, s.now())
 	s.openBridge, s.inviteCallee = s.openMedia, s.invite
 	profile, err := number.Compile(cfg.NumberRules())
 	if err != nil {
@@ -101,56 +96,11 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) openSides() error {
-	pool, gateway := s.cfg.Pool, s.cfg.Gateway
-	poolServer, poolClient, err := tlsConfigs(pool.TLS, tls.VerifyClientCertIfGiven)
-	if err != nil {
-		return fmt.Errorf("pool: %w", err)
-	}
-	s.sides[media.Pool] = side{hop: hopOf(pool.NextHop), policy: pool.SRTP}
-	s.sides[media.Pool].endpoint, err = s.openSide(media.Pool, pool.Listen, poolServer, poolClient, allowPrefixes(pool.PeerPrefixes()))
-	if err != nil {
-		return err
-	}
-	gatewayServer, gatewayClient, err := tlsConfigs(gateway.TLS, tls.RequireAndVerifyClientCert)
-	if err != nil {
-		return fmt.Errorf("gateway: %w", err)
-	}
-	allow, err := allowHost(gateway.Peer.Host)
-	if err != nil {
-		return fmt.Errorf("gateway.peer: %w", err)
-	}
-	s.sides[media.Gateway] = side{hop: hopOf(gateway.Peer), policy: gateway.SRTP}
-	s.sides[media.Gateway].endpoint, err = s.openSide(media.Gateway, []conf.Listen{gateway.Listen}, gatewayServer, gatewayClient, allow)
-	return err
-}
-
-func (s *Server) openSide(which media.Side, listen []conf.Listen, server, client *tls.Config, allow sip.Allow) (*sip.Endpoint, error) {
-	listeners := make([]sip.Listener, len(listen))
-	for i, l := range listen {
-		listeners[i] = sip.Listener{Network: l.Network, Addr: l.Addr}
-	}
-	return sip.Open(sip.Config{
-		Side: sideNames[which], Listen: listeners, ServerTLS: server, ClientTLS: client, Allow: allow, Hop: s.sides[which].hop,
-		UserAgent: s.cfg.UserAgent, Log: s.log.With("side", sideNames[which]),
-		Invite:  func(session *sip.Session) { s.incoming(which, session) },
-		Refused: func(a sip.Attempt, f *sip.Failure) { s.refused(which, a, f) },
-	})
-}
-
-func hopOf(u conf.SIPURI) sip.Hop {
-	host := u.Host
-	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() {
-		host = "[" + host + "]"
-	}
-	return sip.Hop{Host: host, Port: u.Port, Network: u.Transport}
-}
-
 // incoming makes a call of an INVITE; it runs on a transport's goroutine.
 func (s *Server) incoming(from media.Side, session *sip.Session) {
 	in := incoming{
 		from: from, parties: sip.PartiesOf(session.Invite()), offer: session.SDP(), hops: session.HopsLeft(),
-		carried: s.carry(from, session),
+		carried: s.carry(from, session.Invite()),
 	}
 	call := newCall(s, newCallID(), in, session)
 	session.Own(call.post(theCaller))
@@ -175,19 +125,13 @@ func (s *Server) incoming(from media.Side, session *sip.Session) {
 	s.running.Go(call.run)
 }
 
-// carry is what of an INVITE from one side the other may see.
-func (s *Server) carry(from media.Side, session *sip.Session) []sip.Header {
-	to := &s.sides[other(from)]
-	return sip.Carry(session.Invite(), from == media.Pool, s.numbering, to.hop, to.endpoint.Host())
-}
-
 // invite calls the other side, with our offer.
 func (s *Server) invite(in incoming, offer []byte, post func(sip.Event) bool) invited {
 	to := &s.sides[other(in.from)]
 	out := s.present(in.from, in.parties)
 	headers := append(slices.Clone(out.Headers), without(in.carried, out.Headers)...)
 	invite := to.endpoint.NewInvite(out.RequestURI, out.From, out.To, in.hops, headers...)
-	return invited{session: to.endpoint.Invite(invite, to.hop.Network, to.hop.Destination(), offer, post), sent: out}
+	return invited{session: to.endpoint.Invite(invite, offer, post), sent: out}
 }
 
 func (s *Server) openMedia(id string) (bridge, error) {
@@ -206,9 +150,19 @@ func newCallID() string {
 	return strings.ReplaceAll(id.String(), "-", "")
 }
 
-// refused records an attempt that was refused before it became a call.
+// refused records an attempt that was refused before it became a call. Of what
+// admission refuses, a few in a second have a record and all are counted: a
+// flood must not fill the spool.
 func (s *Server) refused(from media.Side, a sip.Attempt, f *sip.Failure) {
 	now := s.now()
+	if f.Code == 503 {
+		s.mu.Lock()
+		kept := s.refusals.take(now)
+		s.mu.Unlock()
+		if !kept {
+			return
+		}
+	}
 	r := &qoe.Record{
 		Version: qoe.Version, ID: newCallID(), Direction: directionNames[from],
 		CallIDs: map[string]string{sideNames[from]: a.CallID}, Received: numbersOf(a.Parties),
@@ -315,10 +269,5 @@ func (s *Server) Ready() error {
 			return errors.New("no media port is free on the " + sideNames[side] + " side of " + strconv.Itoa(s.plane.PortsTotal(side)) + " pairs")
 		}
 	}
-	return nil
+	return s.sidesReady()
 }
-
-// up says whether calls can go to a side.
-func (s *Server) up(media.Side) bool { return true }
-
-func (s *Server) policy(side media.Side) conf.SRTPPolicy { return s.sides[side].policy }

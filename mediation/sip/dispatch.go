@@ -160,7 +160,7 @@ func (e *Endpoint) newSession(req *sip.Request, key string, flow transport.Flow)
 	}
 	if e.cfg.Admit != nil {
 		if f := e.cfg.Admit(); f != nil {
-			e.reply(req, flow, e.failureResponse(req, f)) // counted, and nothing more
+			e.refuse(req, flow, f)
 			return
 		}
 	}

@@ -8,9 +8,8 @@ type (
 	Drops = transport.Drops
 )
 
-// The drops that are counted here, and one that owners ask for.
+// The drops that are counted here.
 const (
-	DropTLSHandshake  = transport.DropTLSHandshake
 	DropInvalid       = transport.DropInvalid
 	DropAckUnmatched  = transport.DropAckUnmatched
 	DropStrayResponse = transport.DropStrayResponse

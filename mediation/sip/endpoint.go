@@ -42,7 +42,7 @@ type Config struct {
 	// Credentials answer the peer's challenges; nil: they are failures.
 	Credentials *Credentials
 	// Register keeps a binding at the peer's registrar; nil: none.
-	Register *Registration
+	Register *RegistrationConfig
 	// Known are further hosts that may speak, by Allow: they are looked up again
 	// and again while the Endpoint serves.
 	Known []*locate.Peer
@@ -54,7 +54,7 @@ type Config struct {
 	Log       *slog.Logger
 
 	// Admit is asked before anything is kept of an INVITE outside a dialog; nil
-	// lets it in, a Failure is sent without a trace of it. It must return soon.
+	// lets it in, a Failure is sent and told to Refused. It must return soon.
 	Admit func() *Failure
 	// Invite is called for every valid INVITE outside a dialog, on the goroutine
 	// of its connection; it must return soon and not block. It takes the session
@@ -80,15 +80,16 @@ type Attempt struct {
 // Endpoint is the user agent of one side. It owns its sockets and every
 // goroutine started for it.
 type Endpoint struct {
-	cfg    Config
-	tp     *transport.Layer
-	env    environment
-	drops  Drops
-	auth   *authorizer // nil: challenges are failures
-	secret [32]byte    // makes the tags of responses that nothing is kept of
-	work   crew        // goroutines of sessions and requests under way
-	ctx    context.Context
-	cancel context.CancelFunc
+	cfg     Config
+	tp      *transport.Layer
+	env     environment
+	drops   Drops
+	auth    *authorizer   // nil: challenges are failures
+	binding *Registration // nil: none is kept
+	secret  [32]byte      // makes the tags of responses that nothing is kept of
+	work    crew          // goroutines of sessions and requests under way
+	ctx     context.Context
+	cancel  context.CancelFunc
 
 	upkeep     sync.WaitGroup // heartbeat and registration
 	stopUpkeep context.CancelFunc
@@ -137,6 +138,11 @@ func Open(cfg Config) (*Endpoint, error) {
 		return nil, fmt.Errorf("%s side: %w", cfg.Side, err)
 	}
 	e.tp = tp
+	if cfg.Register != nil {
+		if e.binding, err = e.NewRegistration(*cfg.Register, cfg.Hop.Network); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s side: %w", cfg.Side, err), tp.Close())
+		}
+	}
 	e.env = environment{
 		contact: e.contact, via: e.via, targets: e.targets, report: e.report, carry: cfg.Carry,
 		random: mathrand.Int64N, userAgent: cfg.UserAgent, host: e.Host(), drops: &e.drops,
@@ -159,8 +165,8 @@ func (e *Endpoint) Serve() {
 	for _, known := range e.cfg.Known {
 		e.upkeep.Go(func() { known.Run(ctx, nil) })
 	}
-	if e.cfg.Register != nil {
-		e.upkeep.Go(func() { RunRegistration(ctx, e, e.cfg.Register) })
+	if e.binding != nil {
+		e.upkeep.Go(func() { RunRegistration(ctx, e, e.binding) })
 	}
 }
 
@@ -196,6 +202,9 @@ func (e *Endpoint) Drain(ctx context.Context) {
 
 // drainPoll is how often Drain looks.
 const drainPoll = 20 * time.Millisecond
+
+// Registration is the binding that the Endpoint keeps; nil when it keeps none.
+func (e *Endpoint) Registration() *Registration { return e.binding }
 
 // Drops are the counters of what arrived and was not served.
 func (e *Endpoint) Drops() *Drops { return &e.drops }
@@ -306,7 +315,7 @@ func (e *Endpoint) forget(s *Session) {
 // of the peer's addresses, and to the next when that fails (RFC 3263 4.3). What
 // becomes of it goes to post. It returns before anything is answered; an
 // address that cannot be reached shows as Failed.
-func (e *Endpoint) Invite(req *sip.Request, _, _ string, sdp []byte, post func(Event) bool) *Session {
+func (e *Endpoint) Invite(req *sip.Request, sdp []byte, post func(Event) bool) *Session {
 	req.AppendHeader(sip.NewHeader("Allow", allowValue))
 	req.AppendHeader(sip.NewHeader("Supported", e.env.supported()))
 	setSDP(req, sdp)

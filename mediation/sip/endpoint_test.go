@@ -99,7 +99,7 @@ func (p *peer) dial(q *peer) *Session {
 	from := sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "+12065550100", Host: p.Host()}}
 	p.cfg.Hop = hop
 	req := p.NewInvite(target, from, sip.ToHeader{Address: target}, 70)
-	return p.Invite(req, "", "", []byte("v=0\r\n"), p.post)
+	return p.Invite(req, []byte("v=0\r\n"), p.post)
 }
 
 func (p *peer) want(t *testing.T, kind EventKind) Event {
