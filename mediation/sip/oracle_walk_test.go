@@ -1,0 +1,366 @@
+package sip
+
+import (
+	"slices"
+	"time"
+)
+
+// What messages change: theirs.
+
+// received takes a message that reached us.
+func (o *oracle) received(g signal) {
+	switch {
+	case g.code != 0:
+		o.receivedResponse(g)
+	case g.method == "ACK":
+		o.receivedAck(g)
+	case o.find(false, g.branch, g.method) != nil: // again (17.2)
+	case g.method == "CANCEL":
+		o.receivedCancel(g)
+	case g.ours == "" && o.invite == nil:
+		o.receivedFirst(g)
+	default:
+		o.receivedRequest(g)
+	}
+}
+
+// receivedFirst is the INVITE that makes the session: we are the callee.
+func (o *oracle) receivedFirst(g signal) {
+	x := &oracleRequest{signal: g, at: o.now, asks: !g.sdp, rule: oracleRule{asks: true}}
+	o.requests = append(o.requests, x)
+	o.callee, o.invite = true, x
+	o.peerRel, o.peerUpdate = g.rel || g.needRel, g.update
+	x.leg = o.newLeg(g.fork)
+	x.leg.theirs = int64(g.seq)
+	if g.sdp {
+		x.leg.offer, x.leg.in = "theirs", x
+	}
+}
+
+func (o *oracle) receivedRequest(g signal) {
+	l := o.leg(g.fork)
+	x := &oracleRequest{signal: g, at: o.now, leg: l}
+	x.rule = oracleRules[slices.IndexFunc(oracleRules, func(r oracleRule) bool { return r.when(o, l, x) })]
+	o.requests = append(o.requests, x)
+	o.owe(0, x.key("reply"))
+	if l == nil || l.over {
+		return
+	}
+	l.theirs = max(l.theirs, int64(g.seq))
+	switch {
+	case x.rule.asks:
+		o.ask = x
+		x.asks = g.method == "INVITE" && !g.sdp
+		if g.sdp {
+			l.offer, l.in = "theirs", x
+		}
+		if g.method == "PRACK" {
+			o.pracks(l, x)
+		}
+	case x.rule.codes[0] != 200:
+	case g.method == "BYE" && (o.callee || l.confirmed):
+		o.receivedBye(l)
+	case g.method == "PRACK":
+		o.pracks(l, x)
+	case g.method == "INFO" && g.dtmf:
+		o.tell(Info)
+	}
+}
+
+// key names something owed for an exchange: "reply", a final response or the
+// question to the owner, or "final", the response itself.
+func (x *oracleRequest) key(what string) string { return what + " " + x.method + " " + x.branch }
+
+// receivedBye: the peer ended a dialog (15.1.2), and what it still waits for is
+// answered.
+func (o *oracle) receivedBye(l *oracleLeg) {
+	o.over(l)
+	if l == o.won || o.callee {
+		o.tell(Ended)
+	}
+}
+
+// over ends a dialog; its requests are still answered, INVITE by 487.
+func (o *oracle) over(l *oracleLeg) {
+	l.over = true
+	for _, x := range o.requests {
+		if x.leg != l {
+			continue
+		}
+		x.again, x.until = time.Time{}, time.Time{}
+		if x.mine || !x.open() || x.method == "BYE" {
+			continue
+		}
+		if x.rule.asks {
+			x.rule = oracleRule{clause: "RFC 3261 15.1.2", codes: []int{487}}
+			if x.method != "INVITE" {
+				x.rule.codes = []int{481, 487, 500}
+			}
+		}
+		o.forgive(x.key("reply"))
+		o.owe(0, x.key("final"))
+	}
+	l.unsaid = nil
+	o.forgive("BYE " + l.fork)
+	o.forgive("PRACK " + l.fork)
+	if o.callee || l == o.won {
+		o.ask = nil
+		for _, prefix := range []string{"INVITE", "UPDATE", "event offer"} {
+			o.forgive(prefix)
+		}
+	}
+}
+
+// pracks takes the PRACK of a reliable response of ours.
+func (o *oracle) pracks(l *oracleLeg, x *oracleRequest) {
+	r := o.pracked(l, x)
+	l.unsaid = slices.DeleteFunc(l.unsaid, func(u *oracleReliable) bool { return u == r })
+	l.prack = true
+	if r.offers {
+		l.offer, l.in = "", nil
+		if x.sdp {
+			l.agreed++
+			o.invite.answered = true
+			o.tell(OfferAnswered)
+		}
+	}
+	if o.accepted && !o.held(l) {
+		o.owe(0, o.invite.key("final"))
+	}
+}
+
+// held: a 2xx waits for the PRACKs of responses with SDP (RFC 3262 3).
+func (o *oracle) held(l *oracleLeg) bool {
+	return slices.ContainsFunc(l.unsaid, func(r *oracleReliable) bool { return r.sdp })
+}
+
+func (o *oracle) receivedAck(g signal) {
+	for _, x := range o.requests {
+		if x.mine || x.method != "INVITE" || x.seq != g.seq || x.leg == nil || x.leg.fork != g.fork ||
+			x.final < 200 || x.final > 299 || x.acked || x.leg.over {
+			continue
+		}
+		l := x.leg
+		x.acked, x.again, x.until = true, time.Time{}, time.Time{}
+		late := l.offer == "ours" && l.in == x
+		if late {
+			l.offer, l.in = "", nil
+			if g.sdp {
+				l.agreed++
+			}
+		}
+		switch {
+		case x == o.invite && o.byeOrdered:
+			o.owe(0, "BYE "+l.fork)
+		case x == o.invite:
+			o.tell(Confirmed)
+		case late && g.sdp:
+			o.tell(OfferAnswered)
+		case late:
+			o.allow(0, 0, "event ended", "event offer_refused", "BYE "+l.fork)
+		}
+	}
+}
+
+func (o *oracle) receivedCancel(g signal) {
+	x := &oracleRequest{signal: g, at: o.now, rule: oracleRule{clause: "RFC 3261 9.2: CANCEL of nothing", codes: []int{481}}}
+	o.requests = append(o.requests, x)
+	o.owe(0, x.key("final"))
+	invite := o.find(false, g.branch, "INVITE")
+	if invite == nil {
+		return
+	}
+	x.leg, x.rule = invite.leg, oracleRule{clause: "RFC 3261 9.2", codes: []int{200}}
+	if !invite.open() || !invite.rule.asks {
+		return
+	}
+	invite.rule = oracleRule{clause: "RFC 3261 9.2", codes: []int{487}}
+	o.forgive(invite.key("reply"))
+	o.owe(0, invite.key("final"))
+	if o.ask == invite {
+		o.ask = nil
+	}
+	if invite == o.invite {
+		o.tell(Cancelled)
+	}
+}
+
+// receivedResponse takes a response to a request of ours.
+func (o *oracle) receivedResponse(g signal) {
+	x := o.find(true, g.branch, g.method)
+	if x == nil || g.seq != x.seq {
+		return // stray
+	}
+	again := !x.open()
+	if g.code < 200 {
+		if again {
+			return
+		}
+		x.last = g.code
+		if x == o.invite {
+			o.progress(g)
+		}
+		return
+	}
+	if again && (x.method != "INVITE" || g.code > 299 || x.final > 299) {
+		return // the transaction's
+	}
+	if !again {
+		x.final, x.last = g.code, g.code
+	}
+	switch {
+	case x == o.invite && g.code < 300:
+		o.answer(x, g)
+	case x == o.invite:
+		o.refused()
+	case x.method == "INVITE" && g.code < 300 && again:
+		o.owe(0, "ACK "+x.leg.fork)
+	default:
+		o.finalInDialog(x, g)
+	}
+}
+
+// progress takes a provisional response to our first INVITE.
+func (o *oracle) progress(g signal) {
+	o.provisional = true
+	if o.wantCancel && !o.cancelled {
+		o.owe(0, "CANCEL")
+	}
+	if g.code == 100 {
+		return
+	}
+	l := o.leg(g.fork)
+	if l == nil {
+		l = o.newLeg(g.fork)
+	}
+	if g.rseq != 0 {
+		if l.rseq != 0 && g.rseq != l.rseq+1 {
+			return // RFC 3262 4: again, or out of order
+		}
+		l.rseq = g.rseq
+		r := &oracleReliable{rseq: g.rseq, seq: o.invite.seq, sdp: g.sdp}
+		l.unsaid = append(l.unsaid, r)
+		o.owe(0, "PRACK "+l.fork)
+		if g.sdp {
+			o.offerFrom(l, r)
+		}
+	}
+	if o.wantCancel {
+		o.allow(0, 0, "event progress")
+		return
+	}
+	o.tell(Progress)
+}
+
+// offerFrom takes SDP of a reliable response to our first INVITE: the answer, or
+// the offer that we asked for. Anything after that means nothing (RFC 6337 3.1).
+func (o *oracle) offerFrom(l *oracleLeg, r *oracleReliable) {
+	switch {
+	case l.offer == "ours" && l.in == o.invite:
+		l.offer, l.in = "", nil
+		l.agreed++
+	case o.invite.asks && l.agreed == 0 && l.offer == "":
+		l.offer, l.in = "theirs", o.invite
+		if r != nil {
+			r.offers = true
+		}
+	}
+}
+
+// answer takes a 2xx to our first INVITE, of any fork, however often (13.2.2.4).
+func (o *oracle) answer(x *oracleRequest, g signal) {
+	l := o.leg(g.fork)
+	if l == nil {
+		l = o.newLeg(g.fork)
+	}
+	if l.confirmed {
+		if l.acked {
+			o.owe(0, "ACK "+l.fork)
+		}
+		return
+	}
+	l.confirmed = true
+	if g.sdp {
+		o.offerFrom(l, nil)
+	}
+	if o.won == nil {
+		o.won, x.leg = l, l
+		for _, other := range o.legs {
+			if other != l {
+				other.unsaid = nil
+				o.forgive("PRACK " + other.fork)
+			}
+		}
+		if !o.gone {
+			o.forgive("event failed")
+			o.tell(Answered)
+			return
+		}
+	}
+	o.owe(0, "ACK "+l.fork)
+	o.owe(0, "BYE "+l.fork)
+}
+
+// refused takes a failure of our first INVITE.
+func (o *oracle) refused() {
+	for _, l := range o.legs {
+		o.over(l)
+	}
+	o.forgive("CANCEL")
+	o.tell(Failed)
+}
+
+// finalInDialog takes the first final response to a request in a dialog.
+func (o *oracle) finalInDialog(x *oracleRequest, g signal) {
+	l := x.leg
+	if l == nil { // CANCEL of the first INVITE
+		return
+	}
+	offered := l.in == x && l.offer == "ours"
+	if offered {
+		l.offer, l.in = "", nil
+		if g.code < 300 && g.sdp {
+			l.agreed++
+		}
+	}
+	if x.method == "INVITE" && g.code < 300 {
+		o.owe(0, "ACK "+l.fork)
+	}
+	if x.method == "BYE" || l.over {
+		return
+	}
+	switch {
+	case g.code == 481 || g.code == 408: // RFC 5057 5.1
+		if x.method != "PRACK" {
+			l.over = true
+			o.allow(0, 0, "BYE "+l.fork)
+			o.tell(Ended)
+		}
+	case x.method != "INVITE" && x.method != "UPDATE":
+	case g.code < 300 && g.sdp && offered:
+		o.tell(OfferAnswered)
+	case g.code < 300 && offered: // no answer
+		o.allow(0, 0, "BYE "+l.fork)
+		o.tell(OfferAnswered, OfferRefused, Ended)
+	case g.code < 300: // a refresh
+	case g.code == 491 && offered:
+		o.glare()
+	case offered:
+		o.allow(0, oracleEver, "INVITE", "UPDATE", "event offer_again")
+		o.owe(10*time.Second, "event offer_refused", "event offer_again", "INVITE", "UPDATE", "event ended")
+	}
+}
+
+// glare: 491 to our offer (14.1): the owner of the Call-ID waits 2.1 to 4 s, the
+// other side up to 2 s.
+func (o *oracle) glare() {
+	if o.gone {
+		return
+	}
+	from, to := 2100*time.Millisecond, 4*time.Second
+	if o.callee {
+		from, to = 0, 2*time.Second
+	}
+	o.allow(from, to, "event offer_again")
+	o.owe(to, "event offer_again")
+}
