@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +16,7 @@ import (
 
 	"causeway/internal/conf"
 	"causeway/internal/netio"
+	"causeway/mediation"
 	"causeway/relay"
 	"causeway/relay/auth"
 	"causeway/relay/issue"
@@ -38,14 +42,48 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// TestManualNamesEveryMetricOfTheRelay holds the operator's manual to what a
-// relay with every kind of listener publishes: names, and the reasons of what
-// is dropped, refused and ended.
-func TestManualNamesEveryMetricOfTheRelay(t *testing.T) {
+// labels of metrics whose values the manual has to explain: the others are the caller's, such as addresses and codes.
+var explained = []string{"reason", "outcome", "result", "phase", "state", "event"}
+
+// holdsManual reports the names of metrics, and the values of their explained labels, that docs/manual.md does not have.
+func holdsManual(t *testing.T, least int, collectors ...prometheus.Collector) {
+	t.Helper()
 	manual, err := os.ReadFile(filepath.Join("..", "..", "docs", "manual.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(families) < least {
+		t.Errorf("only %d metrics", len(families))
+	}
+	missing := map[string]bool{}
+	for _, f := range families {
+		names := []string{f.GetName()}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if slices.Contains(explained, l.GetName()) {
+					names = append(names, l.GetValue())
+				}
+			}
+		}
+		for _, name := range names {
+			if !strings.Contains(string(manual), "`"+name+"`") && !missing[name] {
+				missing[name] = true
+				t.Errorf("docs/manual.md does not name %s of %s", name, f.GetName())
+			}
+		}
+	}
+}
+
+// TestManualNamesEveryMetricOfTheRelay holds the operator's manual to what a
+// relay with every kind of listener publishes: names, and the reasons of what
+// is dropped, refused and ended.
+func TestManualNamesEveryMetricOfTheRelay(t *testing.T) {
 	lab, err := conf.Lab(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -72,31 +110,45 @@ relay:
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(edge, issuer)
-	families, err := registry.Gather()
+	holdsManual(t, 30, edge, issuer)
+}
+
+// TestManualNamesEveryMetricOfMediation is the same for a Mediation Server that
+// has every kind of peer.
+func TestManualNamesEveryMetricOfMediation(t *testing.T) {
+	lab, err := conf.Lab(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) < 30 {
-		t.Errorf("only %d metrics", len(families))
+	files := lab.Mediation.Pool.TLS
+	certificate := fmt.Sprintf("{certificate: %s, key: %s, ca: %s}", files.Certificate, files.Key, files.CA)
+	cfg, _, err := conf.Parse("mediation.yaml", fmt.Appendf(nil, `
+mediation:
+  pool:
+    listen: [tls://127.0.0.1:%d, tcp://127.0.0.1:%d, udp://127.0.0.1:%d]
+    peers: [127.0.0.1, localhost]
+    next_hop: "sip:127.0.0.1:%d"
+    tls: %s
+  gateway:
+    listen: tls://127.0.0.2:%d
+    peer: "sip:127.0.0.3:%d;transport=tls"
+    tls: %s
+    auth: {username: trunk, password: secret}
+    register: {aor: "sip:trunk@127.0.0.3"}
+  ports: 20100-20199
+`, freePort(t), freePort(t), freePort(t), freePort(t), certificate, freePort(t), freePort(t), certificate))
+	if err != nil {
+		t.Fatal(err)
 	}
-	missing := map[string]bool{}
-	for _, f := range families {
-		names := []string{f.GetName()}
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "reason" || l.GetName() == "outcome" {
-					names = append(names, l.GetValue())
-				}
-			}
-		}
-		for _, name := range names {
-			if !strings.Contains(string(manual), "`"+name+"`") && !missing[name] {
-				missing[name] = true
-				t.Errorf("docs/manual.md does not name %s of %s", name, f.GetName())
-			}
-		}
+	server, err := mediation.New(mediation.Config{Mediation: cfg.Mediation, Log: slog.New(slog.DiscardHandler), UserAgent: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	holdsManual(t, 20, server)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := errors.Join(server.Run(ended), server.RunMedia(ended)); err != nil {
+		t.Error(err)
 	}
 }
 
