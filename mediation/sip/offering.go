@@ -261,6 +261,8 @@ func (u *usage) receiveBye(s *server) {
 		u.refuse(s, &Failure{Code: 481, Local: true})
 		return
 	}
+	// Every 2xx gets its ACK (RFC 3261 13.2.2.4), whatever else has come with it.
+	u.ackAnswer(nil)
 	u.end()
 	u.reply(s, u.ok(s.req))
 	u.refusePending() // 15.1.2
