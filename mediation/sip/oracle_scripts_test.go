@@ -42,7 +42,7 @@ var oracleRight = map[string]string{
 		at 11.5
 		in ACK 1
 		at 40`,
-	"callee, no ACK": noAck + `
+	"callee, no ACK": scriptNoAck + `
 		event unconfirmed
 		order bye
 		out BYE 1`,
@@ -117,10 +117,10 @@ var oracleRight = map[string]string{
 		out 200 PRACK 3
 		in PRACK 4 rack=1/1
 		out 481 PRACK 4`,
-	"callee, the reliable response is never acknowledged": noPrack + `
+	"callee, the reliable response is never acknowledged": scriptNoPrack + `
 		out 503 INVITE 1
 		event ended`,
-	"callee, the peer changes the session (RFC 3665 3.7)": talking + `
+	"callee, the peer changes the session (RFC 3665 3.7)": scriptTalking + `
 		in INVITE 2 sdp
 		event offered
 		in INVITE 3 sdp        # 14.2
@@ -144,7 +144,7 @@ var oracleRight = map[string]string{
 		out 488 UPDATE 7
 		in UPDATE 8
 		out 200 UPDATE 8`,
-	"callee, numbers of the past (RFC 3261 12.2.2)": talking + `
+	"callee, numbers of the past (RFC 3261 12.2.2)": scriptTalking + `
 		in INVITE 20 sdp
 		event offered
 		in BYE 19
@@ -163,7 +163,7 @@ var oracleRight = map[string]string{
 		out 603 REFER 23
 		in MESSAGE 24
 		out 405 MESSAGE 24`,
-	"callee, hold by us, and glare (RFC 3261 14.1)": talking + `
+	"callee, hold by us, and glare (RFC 3261 14.1)": scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		in INVITE 2 sdp
@@ -182,30 +182,30 @@ var oracleRight = map[string]string{
 		out ACK 2 branch=x
 		order bye
 		out BYE 3`,
-	"callee, BYE from both sides (RFC 5407 3.2.3)": talking + `
+	"callee, BYE from both sides (RFC 5407 3.2.3)": scriptTalking + `
 		order bye
 		out BYE 1
 		in BYE 2
 		out 200 BYE 2
 		in 200 BYE 1`,
-	"callee, BYE while the peer waits for an answer": talking + `
+	"callee, BYE while the peer waits for an answer": scriptTalking + `
 		in INVITE 2 sdp
 		event offered
 		in BYE 3
 		out 200 BYE 3
 		out 487 INVITE 2
 		event ended`,
-	"callee, our request meets 481 (RFC 5057)": talking + `
+	"callee, our request meets 481 (RFC 5057)": scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		in 481 INVITE 1
 		event ended`,
-	"callee, our offer is refused": talking + `
+	"callee, our offer is refused": scriptTalking + `
 		order reoffer
 		out UPDATE 1 sdp
 		in 488 UPDATE 1
 		event offer_refused`,
-	"callee, another dialog's tag": talking + `
+	"callee, another dialog's tag": scriptTalking + `
 		in BYE 2 tag=q
 		out 481 BYE 2 tag=q`,
 
@@ -310,8 +310,8 @@ var oracleRight = map[string]string{
 		out 481 BYE 12`,
 }
 
-// noAck is a session as callee that nobody acknowledges.
-const noAck = `
+// scriptNoAck is a session as callee that nobody acknowledges.
+const scriptNoAck = `
 	in INVITE 1 sdp
 	order accept
 	out 200 INVITE 1 sdp
@@ -337,8 +337,8 @@ const noAck = `
 	out 200 INVITE 1 sdp
 	at 32`
 
-// noPrack is one whose reliable response nobody acknowledges.
-const noPrack = `
+// scriptNoPrack is one whose reliable response nobody acknowledges.
+const scriptNoPrack = `
 	in INVITE 1 sdp rel
 	out 183 INVITE 1 sdp rseq=1
 	at 0.5
@@ -355,8 +355,8 @@ const noPrack = `
 	out 183 INVITE 1 sdp rseq=1
 	at 32`
 
-// talking is a session as callee that is confirmed.
-const talking = `
+// scriptTalking is a session as callee that is confirmed.
+const scriptTalking = `
 	in INVITE 1 sdp update
 	order accept
 	out 200 INVITE 1 sdp
@@ -409,13 +409,13 @@ var oracleWrong = map[string]string{
 		out 200 INVITE 1 sdp
 		at 0.4
 		out 200 INVITE 1 sdp`,
-	"2xx doubled beyond T2": `# due after 11.5s` + noAck[:len(noAck)-len(noAckTail)] + `
+	"2xx doubled beyond T2": `# due after 11.5s` + scriptNoAck[:len(scriptNoAck)-len(scriptNoAckTail)] + `
 		at 15.5
 		out 200 INVITE 1 sdp`,
-	"2xx after the ACK": `# after the ACK` + talking + `
+	"2xx after the ACK": `# after the ACK` + scriptTalking + `
 		at 0.5
 		out 200 INVITE 1 sdp`,
-	"no ACK and nobody told": `# event unconfirmed did not happen` + noAck,
+	"no ACK and nobody told": `# event unconfirmed did not happen` + scriptNoAck,
 	"BYE before the ACK": `# RFC 3261 15:
 		in INVITE 1 sdp
 		out 200 INVITE 1 sdp
@@ -426,7 +426,7 @@ var oracleWrong = map[string]string{
 		out 200 INVITE 1 sdp
 		order bye
 		in ACK 1`,
-	"confirmed twice": `# neither asked for nor allowed` + talking + `
+	"confirmed twice": `# neither asked for nor allowed` + scriptTalking + `
 		in ACK 1
 		event confirmed`,
 	"confirmed and not told": `# event confirmed did not happen
@@ -453,32 +453,32 @@ var oracleWrong = map[string]string{
 		in INVITE 1 sdp
 		out 486 INVITE 1
 		out 200 INVITE 1 sdp`,
-	"lower number served": `# 12.2.2` + talking + `
+	"lower number served": `# 12.2.2` + scriptTalking + `
 		in INVITE 5 sdp
 		event offered
 		in INFO 4
 		out 200 INFO 4`,
-	"500 with a wait nobody asked for": `# Retry-After true` + talking + `
+	"500 with a wait nobody asked for": `# Retry-After true` + scriptTalking + `
 		in INFO 5
 		out 200 INFO 5
 		in INFO 4
 		out 500 INFO 4 later`,
-	"500 without the wait": `# Retry-After false` + talking + `
+	"500 without the wait": `# Retry-After false` + scriptTalking + `
 		in INVITE 2 sdp
 		event offered
 		in INVITE 3 sdp
 		out 500 INVITE 3`,
-	"glare served": `# an INVITE of ours is in progress` + talking + `
+	"glare served": `# an INVITE of ours is in progress` + scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		in INVITE 2 sdp
 		out 200 INVITE 2 sdp`,
-	"re-INVITE into a re-INVITE": `# another INVITE is in progress, theirs` + talking + `
+	"re-INVITE into a re-INVITE": `# another INVITE is in progress, theirs` + scriptTalking + `
 		in INVITE 2 sdp
 		event offered
 		order reoffer
 		out INVITE 1 sdp`,
-	"re-INVITE twice": `# another INVITE is in progress, ours` + talking + `
+	"re-INVITE twice": `# another INVITE is in progress, ours` + scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		order reoffer
@@ -490,32 +490,32 @@ var oracleWrong = map[string]string{
 		event confirmed
 		order reoffer
 		out UPDATE 1 sdp`,
-	"offer over an offer": `# an offer is open` + talking + `
+	"offer over an offer": `# an offer is open` + scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		order reoffer
 		out UPDATE 2 sdp`,
-	"too slow after 491": `# too late` + talking + `
+	"too slow after 491": `# too late` + scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		in 491 INVITE 1
 		at 2.5
 		event offer_again`,
-	"caller, too fast after 491": `# too early by 1.1s` + calling + `
+	"caller, too fast after 491": `# too early by 1.1s` + scriptCalling + `
 		order reoffer
 		out INVITE 2 sdp
 		in 491 INVITE 2
 		at 1
 		event offer_again`,
-	"2xx of a re-INVITE without ACK": `# ACK p did not happen` + calling + `
+	"2xx of a re-INVITE without ACK": `# ACK p did not happen` + scriptCalling + `
 		order reoffer
 		out INVITE 2 sdp
 		in 200 INVITE 2 sdp
 		event offer_answered`,
-	"numbers that jump": `# grow by one` + calling + `
+	"numbers that jump": `# grow by one` + scriptCalling + `
 		order bye
 		out BYE 3`,
-	"offer again to a dialog that is gone": `# event ended did not happen` + calling + `
+	"offer again to a dialog that is gone": `# event ended did not happen` + scriptCalling + `
 		order reoffer
 		out INVITE 2 sdp
 		in 481 INVITE 2`,
@@ -546,7 +546,7 @@ var oracleWrong = map[string]string{
 		event progress
 		in 180 INVITE 1 rseq=1
 		event progress`,
-	"second fork talks on": `# BYE b did not happen` + calling + `
+	"second fork talks on": `# BYE b did not happen` + scriptCalling + `
 		in 200 INVITE 1 tag=b sdp
 		out ACK 1 tag=b branch=y`,
 	"late offer without answer": `# no answer in
@@ -561,21 +561,21 @@ var oracleWrong = map[string]string{
 		event answered
 		order ack
 		out ACK 1 branch=INVITE1`,
-	"speaks after BYE": `# after BYE` + calling + `
+	"speaks after BYE": `# after BYE` + scriptCalling + `
 		order bye
 		out BYE 2
 		out INFO 3`,
-	"nobody answers INFO": `# reply INFO INFO9 did not happen` + calling + `
+	"nobody answers INFO": `# reply INFO INFO9 did not happen` + scriptCalling + `
 		in INFO 9`,
-	"response to nothing": `# a response to nothing` + calling + `
+	"response to nothing": `# a response to nothing` + scriptCalling + `
 		out 200 INFO 9`,
 	"no Contact": `# no Contact
 		in INVITE 1 sdp
 		out 200 INVITE 1 sdp nocontact`,
 }
 
-// noAckTail is what of noAck comes after 7.5 s.
-const noAckTail = `
+// scriptNoAckTail is what of scriptNoAck comes after 7.5 s.
+const scriptNoAckTail = `
 	at 11.5
 	out 200 INVITE 1 sdp
 	at 15.5
@@ -590,8 +590,8 @@ const noAckTail = `
 	out 200 INVITE 1 sdp
 	at 32`
 
-// calling is a session as caller that is confirmed.
-const calling = `
+// scriptCalling is a session as caller that is confirmed.
+const scriptCalling = `
 	out INVITE 1 sdp
 	in 200 INVITE 1 sdp
 	event answered
