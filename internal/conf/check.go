@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"causeway/mediation/number"
@@ -56,19 +55,6 @@ func (c checker) pool(p *PoolSide) {
 	c.sameFamily("mediation.pool.next_hop", p.NextHop, "mediation.pool.listen", p.Listen...)
 	c.peerIsNotUs("mediation.pool.next_hop", p.NextHop)
 	c.underscore("mediation.pool.next_hop", p.NextHop)
-	if c.sound("mediation.pool.next_hop", "mediation.pool.peers") && p.missesNextHop() {
-		c.warnf("mediation.pool.next_hop", "%s is not among mediation.pool.peers: requests it sends during a call, such as a hang-up on a new connection, would be refused; add it there", p.NextHop.Host)
-	}
-}
-
-// missesNextHop reports whether the next hop is surely none of the peers. Where one is given by address and the others
-// by name nobody can tell without looking them up.
-func (p *PoolSide) missesNextHop() bool {
-	prefixes, names := p.PeerPrefixes(), p.PeerNames()
-	if next, isAddr := p.NextHop.Addr(); isAddr {
-		return len(names) == 0 && !anyContains(prefixes, next)
-	}
-	return len(prefixes) == 0 && !slices.Contains(names, strings.TrimSuffix(strings.ToLower(p.NextHop.Host), "."))
 }
 
 func (c checker) gateway(g *GatewaySide) {
@@ -197,13 +183,4 @@ func (c checker) peerIsNotUs(path string, u SIPURI) {
 			return
 		}
 	}
-}
-
-func anyContains(prefixes []netip.Prefix, addr netip.Addr) bool {
-	for _, p := range prefixes {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }

@@ -124,7 +124,9 @@ func TestTable(t *testing.T) {
 		"internal out TCP 192.0.2.10 port 50000-59999 10.0.0.16/28, 10.0.1.1 media: peers of the internal side",
 		"internal in TCP 10.0.0.5 port 5063 any credentials: HTTPS with a client certificate",
 		"pool in TCP 10.0.2.1 port 5061 10.0.2.0/24 SIP from the pool",
+		"pool in TCP 10.0.2.1 port 5061 pool.example.org SIP from the pool",
 		"pool in TCP 2001:db8:2::1 port 5060 2001:db8:2::/64 SIP from the pool",
+		"pool in TCP 2001:db8:2::1 port 5060 pool.example.org SIP from the pool",
 		"pool out TCP any pool.example.org port 5061 SIP to the pool's next hop",
 		"pool in UDP 10.0.2.1 port 60000-64000 any media of calls: RTP and RTCP",
 		"pool out UDP 10.0.2.1 port 60000-64000 any media of calls: RTP and RTCP",
@@ -155,7 +157,9 @@ func TestRules(t *testing.T) {
 		`ip daddr 192.0.2.10 ip saddr { 10.0.0.16/28, 10.0.1.1 } tcp dport 50000-59999 accept comment "media: peers of the internal side"`,
 		`ip daddr 10.0.0.5 tcp dport 5063 accept comment "credentials: HTTPS with a client certificate"`,
 		`ip daddr 10.0.2.1 ip saddr 10.0.2.0/24 tcp dport 5061 accept comment "SIP from the pool"`,
+		`# complete the address of pool.example.org: ip daddr 10.0.2.1 ip saddr ADDRESS tcp dport 5061 accept comment "SIP from the pool"`,
 		`ip6 daddr 2001:db8:2::1 ip6 saddr 2001:db8:2::/64 tcp dport 5060 accept comment "SIP from the pool"`,
+		`# complete the address of pool.example.org: ip6 daddr 2001:db8:2::1 ip6 saddr ADDRESS tcp dport 5060 accept comment "SIP from the pool"`,
 		`ip daddr 10.0.2.1 udp dport 60000-64000 accept comment "media of calls: RTP and RTCP"`,
 		`ip daddr 198.51.100.10 ip saddr 198.51.100.20 udp dport 5060 accept comment "SIP from the gateway"`,
 		`ip daddr 198.51.100.10 udp dport 60000-64000 accept comment "media of calls: RTP and RTCP"`,
@@ -267,7 +271,7 @@ func TestOtherForms(t *testing.T) {
 	for _, want := range []string{
 		`# complete the address of gw.example.org: ip6 daddr 2001:db8:1::1 ip6 saddr ADDRESS tcp dport 5060 accept comment "SIP from the gateway"`,
 		`# complete the address of gw.example.org: ip daddr ADDRESS meta l4proto tcp accept comment "SIP to the gateway, ports by SRV"`,
-		`# complete the address of fe1.example.org, fe2.example.org: ip daddr 10.0.2.1 ip saddr ADDRESS tcp dport 5061 accept comment "SIP from the pool"`,
+		`# complete the address of fe1.example.org, fe2.example.org, pool.example.org: ip daddr 10.0.2.1 ip saddr ADDRESS tcp dport 5061 accept comment "SIP from the pool"`,
 		`ip6 daddr 2001:db8::53 udp dport 5353 accept comment "DNS: names of SIP peers"`,
 		`ip6 daddr 2001:db8::53 tcp dport 5353 accept comment "DNS: names of SIP peers"`,
 	} {
@@ -313,4 +317,20 @@ func numbered(text string) string {
 		fmt.Fprintf(&b, "%3d %s\n", i+1, line)
 	}
 	return b.String()
+}
+
+// TestNextHopMaySpeak: the next hop is a peer, whether it is listed or not.
+func TestNextHopMaySpeak(t *testing.T) {
+	for next, want := range map[string]string{
+		"10.0.2.7":         "[10.0.2.0/24 2001:db8:2::/64] []",
+		"10.9.9.9":         "[10.0.2.0/24 2001:db8:2::/64 10.9.9.9/32] []",
+		"Pool.example.org": "[10.0.2.0/24 2001:db8:2::/64] [pool.example.org]",
+	} {
+		p := full().Mediation.Pool
+		p.NextHop.Host = next
+		prefixes, hosts := poolPeers(&p)
+		if got := fmt.Sprint(prefixes, hosts); got != want {
+			t.Errorf("%s: %s, want %s", next, got, want)
+		}
+	}
 }

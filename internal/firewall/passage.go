@@ -5,6 +5,7 @@ package firewall
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"causeway/internal/conf"
@@ -143,12 +144,13 @@ func peers(side string, r *conf.Relay, relayed netip.Addr, there []netip.Prefix,
 
 func mediationPassages(m *conf.Mediation) []Passage {
 	var all []Passage
+	prefixes, hosts := poolPeers(&m.Pool)
 	for _, l := range m.Pool.Listen {
-		if from := sameFamily(l.Addr.Addr(), m.Pool.PeerPrefixes()); len(from) > 0 {
+		if from := sameFamily(l.Addr.Addr(), prefixes); len(from) > 0 {
 			all = append(all, sip("pool", l, from, "", "SIP from the pool"))
 		}
-		if who := strings.Join(m.Pool.PeerNames(), ", "); who != "" {
-			all = append(all, sip("pool", l, nil, who, "SIP from the pool"))
+		if len(hosts) > 0 {
+			all = append(all, sip("pool", l, nil, strings.Join(hosts, ", "), "SIP from the pool"))
 		}
 	}
 	all = append(all, call("pool", m.Pool.NextHop, m.Pool.Listen, "SIP to the pool's next hop")...)
@@ -158,6 +160,21 @@ func mediationPassages(m *conf.Mediation) []Passage {
 	all = append(all, call("gateway", m.Gateway.Peer, []conf.Listen{m.Gateway.Listen}, "SIP to the gateway")...)
 	all = append(all, media("gateway", m.Gateway.MediaAddress, m.Ports)...)
 	return append(all, names(m)...)
+}
+
+// poolPeers are those who send to the pool side: its peers, and the next hop.
+func poolPeers(p *conf.PoolSide) (prefixes []netip.Prefix, hosts []string) {
+	prefixes, hosts = p.PeerPrefixes(), p.PeerNames()
+	next, name := host(p.NextHop)
+	if name = strings.ToLower(name); name != "" && !slices.Contains(hosts, name) {
+		hosts = append(hosts, name)
+	}
+	for _, n := range next {
+		if !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(n.Addr()) }) {
+			prefixes = append(prefixes, n)
+		}
+	}
+	return prefixes, hosts
 }
 
 // names is the DNS that looking up peers needs: TCP for answers too long for UDP (RFC 7766).
