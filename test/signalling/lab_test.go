@@ -214,3 +214,16 @@ func (p parties) hangUp(first, second *call) {
 	first.expect("200 BYE")
 	second.byes()
 }
+
+// otherOf is a second address of a leg's side.
+func (l *lab) otherOf(c *call) netip.Addr {
+	if c.a.side == poolSide {
+		return l.net.Addr(poolOther)
+	}
+	return l.net.Addr(gateOther)
+}
+
+// withPort is the same address with another port.
+func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr(), port)
+}

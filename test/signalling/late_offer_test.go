@@ -56,19 +56,6 @@ func flows(t *testing.T, a, b *call, givenA, givenB string) {
 	hear(t, b, a, givenB, 0, 0, began)
 }
 
-// hear sends audio of a payload type from one side until the other has heard some of what it should be there.
-func hear(t *testing.T, from, to *call, given string, kind, want byte, since time.Time) {
-	t.Helper()
-	at := mediaAt(t, given)
-	for range 20 {
-		from.audio.send(at, kind, 5)
-		if to.audio.count(want, since) >= 3 {
-			return
-		}
-	}
-	t.Errorf("%s sent 100 packets of payload type %d to %v, and %s heard %d of type %d", from.a.side, kind, at, to.a.side, to.audio.count(want, since), want)
-}
-
 // RFC 3261 13.3.1.4, RFC 3264 6: an answer in the ACK that cannot be used ends the call, by BYE on both sides.
 func TestLateOfferWithoutUsableAnswer(t *testing.T) {
 	t.Parallel()

@@ -206,3 +206,26 @@ func (a *audio) packets(since time.Time) []packet {
 	}
 	return all
 }
+
+// anyG711 is a payload type to wait for that is either PCMU or PCMA.
+const anyG711 = 255
+
+// hear sends audio of a payload type from one side, to where causeway said, until the other has heard some of the type
+// that it should be there.
+func hear(t *testing.T, from, to *call, given string, kind, want byte, since time.Time) {
+	t.Helper()
+	count := func() int {
+		if want == anyG711 {
+			return to.audio.count(0, since) + to.audio.count(8, since)
+		}
+		return to.audio.count(want, since)
+	}
+	at := mediaAt(t, given)
+	for range 20 {
+		from.audio.send(at, kind, 5)
+		if count() >= 3 {
+			return
+		}
+	}
+	t.Errorf("%s sent 100 packets of payload type %d to %v, and %s heard %d of type %d", from.a.side, kind, at, to.a.side, count(), want)
+}

@@ -20,6 +20,7 @@ type step func(w *scenario)
 type scenario struct {
 	strings.Builder
 	side    string // pool or gateway
+	other   string // a second address of the side
 	caller  bool   // begins with an INVITE of its own
 	number  int    // CSeq of the last request sent
 	invite  int    // CSeq of the last INVITE sent
@@ -258,8 +259,8 @@ func steps(all ...step) step {
 }
 
 // xml is the scenario of a SIPp on a side.
-func (s script) xml(side string) (text string, caller bool) {
-	w := &scenario{side: side, number: 1000, saved: map[string]bool{}}
+func (s script) xml(side, other string) (text string, caller bool) {
+	w := &scenario{side: side, other: other, number: 1000, saved: map[string]bool{}}
 	w.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<scenario name=\"" + side + "\">\n")
 	for _, step := range s {
 		step(w)
@@ -299,7 +300,11 @@ func usual() string { return sippAudio(1, "0 8 101", "") }
 // sipp runs a script on a side of the lab.
 func (l *lab) sipp(t testing.TB, side string, s script, more ...string) *sipp.Peer {
 	t.Helper()
-	text, caller := s.xml(side)
+	other := l.net.Addr(poolOther)
+	if side == gatewaySide {
+		other = l.net.Addr(gateOther)
+	}
+	text, caller := s.xml(side, other.String())
 	r := sipp.Role{Name: side, IP: l.net.Addr(poolPeer).String(), Port: sipPort, MediaPort: 7000, More: more}
 	network, us := l.pool, l.at(poolUs)
 	if side == gatewaySide {
