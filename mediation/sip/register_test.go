@@ -42,6 +42,7 @@ func (r *registrar) exchange(ctx context.Context, req *sip.Request) (*sip.Respon
 	r.mu.Unlock()
 	// As the endpoint will.
 	req.PrependHeader(&sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: req.Transport(), Host: "192.0.2.1", Params: sip.NewParams()})
+	req.AppendHeader(sip.NewHeader("User-Agent", "causeway/test"))
 	res := r.say(n, req)
 	switch {
 	case res == nil:
@@ -315,7 +316,7 @@ func TestRegisterWithCredentials(t *testing.T) {
 		}
 		for i, g := range got {
 			expires := map[bool]string{true: "0", false: "3600"}[i > 3]
-			if int(g.req.CSeq().SeqNo) != i+1 || g.req.CallID().Value() != got[0].req.CallID().Value() || asked(g.req) != expires || len(g.req.GetHeaders("Via")) != 1 {
+			if int(g.req.CSeq().SeqNo) != i+1 || g.req.CallID().Value() != got[0].req.CallID().Value() || asked(g.req) != expires || len(g.req.GetHeaders("Via")) != 1 || len(g.req.GetHeaders("User-Agent")) != 1 {
 				t.Errorf("request %d is\n%s", i, g.req)
 			}
 		}

@@ -19,7 +19,8 @@ const (
 	farAway = time.Hour
 )
 
-// Run looks the peer's name up every minute and probes its targets by the
+// Run looks the peer's name up every minute, more often while no address is
+// known, and probes its targets by the
 // heartbeat, each target on its own, the first time at once. It returns when
 // ctx has ended and nothing that it started runs any more. It is called once.
 //
@@ -40,16 +41,26 @@ func (p *Peer) Run(ctx context.Context, probe func(context.Context, Target) erro
 
 // follow keeps the addresses those that DNS gives.
 func (p *Peer) follow(ctx context.Context) {
-	every := time.NewTicker(resolveEvery)
-	defer every.Stop()
+	timer := time.NewTimer(p.untilLookUp())
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-every.C:
+		case <-timer.C:
 			_ = p.resolve(ctx) // it is in the log
+			timer.Reset(p.untilLookUp())
 		}
 	}
+}
+
+func (p *Peer) untilLookUp() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.health) == 0 {
+		return resolveSoon
+	}
+	return resolveEvery
 }
 
 // beat starts the probes that are due.

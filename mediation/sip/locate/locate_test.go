@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -147,7 +148,11 @@ func TestSRVMaySayThatThereIsNoService(t *testing.T) {
 	d := rig.NewDNS(t)
 	d.Host("gw.example.test", "192.0.2.1")
 	d.Service("_sip._udp.gw.example.test", rig.SRV{Port: 5060, Target: "."})
-	want(t, named(t, d, 0, "udp"))
+	p := named(t, d, 0, "udp")
+	want(t, p)
+	if err := p.resolve(t.Context()); err == nil || !strings.Contains(err.Error(), "no such service") {
+		t.Errorf("error %v", err)
+	}
 }
 
 func TestStrict(t *testing.T) {

@@ -52,3 +52,9 @@ func (m *memory) LookupNetIP(context.Context, string, string) ([]netip.Addr, err
 	m.lookUp++
 	return m.addrs, m.err
 }
+
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lookUp
+}

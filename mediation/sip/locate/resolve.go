@@ -18,6 +18,9 @@ const (
 	// resolveEvery is the time between two look-ups. The resolver does not say
 	// how long an answer is good for; a minute is short beside the TTLs in use.
 	resolveEvery = time.Minute
+	// resolveSoon is that time while no address is known: a host may be up
+	// before its DNS is.
+	resolveSoon = 5 * time.Second
 	// maxRecords and maxAddresses bound what is taken from DNS: SRV records of a
 	// peer and addresses of a name. More than a few are a mistake or an attack.
 	maxRecords   = 16
