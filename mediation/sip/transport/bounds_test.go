@@ -2,12 +2,14 @@ package transport
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,14 +104,16 @@ func TestSlowMessageEnds(t *testing.T) {
 				t.Fatal("a proven connection ended")
 			}
 			begun := time.Now()
-			go func() {
+			var writer sync.WaitGroup
+			defer writer.Wait()
+			writer.Go(func() {
 				for i := range 1000 {
 					if _, err := far.Write([]byte(options(2)[i : i+1])); err != nil {
 						return
 					}
 					time.Sleep(time.Second)
 				}
-			}()
+			})
 			endedAfter(t, s, start, begun.Sub(start)+30*time.Second, errSlow, DropSlowMessage, 1)
 		})
 	}
@@ -339,12 +343,14 @@ func TestManyCameAndWent(t *testing.T) {
 		conn.Close()
 		s.end(t)
 	}
-	eventually(t, func() bool { return runtime.NumGoroutine() <= before }, func() string { return "goroutines are left" })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := &s.Layer.pool; len(p.byID)+len(p.byRemote)+len(p.unproven)+p.accepted+p.dialled != 0 {
-		t.Errorf("left: %+v", *p)
-	}
+	eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p := &s.Layer.pool
+		return len(p.byID)+len(p.byRemote)+len(p.unproven)+p.accepted+p.dialled == 0 && runtime.NumGoroutine() <= before
+	}, func() string {
+		return fmt.Sprintf("left: %+v, %d goroutines", s.Layer.pool, runtime.NumGoroutine()-before)
+	})
 }
 
 // TestErrorsOfOnePeerStayThere: a udp socket goes on after ICMP errors and

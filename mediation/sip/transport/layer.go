@@ -344,7 +344,6 @@ const noteInterval = 10 * time.Second
 // note counts a drop and logs it: what points at a configuration as a warning,
 // at most once per noteInterval, everything at debug level.
 func (l *Layer) note(reason Drop, network string, remote netip.AddrPort, err error) {
-	l.cfg.Drops.Add(reason)
 	level := slog.LevelDebug
 	if reason.operators() {
 		now := time.Now()
@@ -356,6 +355,7 @@ func (l *Layer) note(reason Drop, network string, remote netip.AddrPort, err err
 	}
 	l.cfg.Log.Log(context.Background(), level, "dropped", "side", l.cfg.Side, "reason", reason.String(),
 		"network", network, "remote", remote.String(), "err", err)
+	l.cfg.Drops.Add(reason) // last: whoever sees the count finds the line
 }
 
 // operators says whether an operator should see that it happened: it points at
