@@ -490,6 +490,12 @@ func (u *usage) closed() {
 
 // bye ends an answered session from our side.
 func (u *usage) bye(reason string, extra []Header) {
+	if u.state == Early && u.answering.accepted != nil {
+		// The owner has answered, and the 200 is waiting for a PRACK: no 200
+		// needs to go out any more.
+		u.reject(&Failure{Code: 480, Local: true, Reason: reason, Headers: extra})
+		return
+	}
 	if u.state == Early || u.state == Terminated || u.byeSent {
 		return
 	}

@@ -380,6 +380,27 @@ func TestUsageReliable(t *testing.T) { // RFC 3262
 	})
 }
 
+// TestUsageByeBeforeThe200: the owner answered and hangs up while the 200 waits
+// for a PRACK; the caller gets a failure, and no 200 that nobody stands for.
+func TestUsageByeBeforeThe200(t *testing.T) { // RFC 3262 3, RFC 3261 15
+	onBoth(t, func(t *testing.T, l *line) {
+		l.call("offer", "Supported: 100rel", "Require: 100rel")
+		l.b.do(func(u *usage) {
+			u.provisional(183, "", []byte("answer"), nil)
+			_ = u.accept([]byte("answer"), nil)
+			u.bye("Q.850;cause=16", nil)
+		})
+		l.run(time.Second)
+		l.a.want(Progress)
+		if ev := l.a.want(Failed); ev.Failure.Code != 480 || ev.Reason != "Q.850;cause=16" {
+			t.Errorf("%v with %q", ev.Failure, ev.Reason)
+		}
+		l.a.quiet()
+		l.b.quiet()
+		l.over()
+	})
+}
+
 func TestUsagePrackNeverComes(t *testing.T) { // RFC 3262 3
 	l := newLine(t, "udp")
 	l.lose = func(_ *agent, msg sip.Message) bool {
