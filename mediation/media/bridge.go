@@ -47,6 +47,7 @@ func newBridge(id string, p *Plane, w *worker, ports [2][2]netio.Port) (*Bridge,
 		h.bridge, h.side = b, Side(s)
 		h.rtp, h.rtcp = ports[s][0], ports[s][1]
 		h.timer = wheel.Timer[*half]{Owner: h}
+		h.player.timer = wheel.Timer[*half]{Owner: h}
 		h.sendType = sendTypes(nil)
 		h.newStream()
 		b.pairs[s] = h.rtp.Local().Port()
@@ -74,6 +75,7 @@ func (h *half) newStream() {
 	_, _ = rand.Read(r[:]) // never fails
 	h.out.reset(binary.BigEndian.Uint32(r[:])|1, binary.BigEndian.Uint32(r[4:]), binary.BigEndian.Uint16(r[8:]))
 	h.far.restart()
+	h.abandon()
 }
 
 // Local returns the RTP address of a side. RTCP is on the next port.
@@ -148,6 +150,7 @@ func (b *Bridge) end(now time.Time) {
 	for s := range b.halves {
 		h := &b.halves[s]
 		b.worker.wheel.Stop(&h.timer)
+		h.stopPlaying()
 		if h.out.total.packets > 0 || h.reports.any {
 			h.sendReport(now, true) // RFC 3550 section 6.3.7: silent participants leave silently
 		}
@@ -191,6 +194,7 @@ func (b *Bridge) guard() {
 	defer b.guard()
 	for s := range b.halves {
 		b.worker.wheel.Stop(&b.halves[s].timer)
+		b.worker.wheel.Stop(&b.halves[s].player.timer)
 	}
 	b.closePorts()
 }

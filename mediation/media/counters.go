@@ -39,7 +39,9 @@ func (p *Plane) Counters() []Counter {
 			Counter{"rtp_packets_received_total", "RTP packets accepted.", c.received[s].packets, []Label{side}},
 			Counter{"rtp_payload_bytes_received_total", "Their payload in bytes.", c.received[s].bytes, []Label{side}},
 			Counter{"rtp_packets_sent_total", "RTP packets sent.", c.sent[s].packets, []Label{side}},
-			Counter{"rtp_payload_bytes_sent_total", "Their payload in bytes.", c.sent[s].bytes, []Label{side}})
+			Counter{"rtp_payload_bytes_sent_total", "Their payload in bytes.", c.sent[s].bytes, []Label{side}},
+			Counter{"digits_played_total", "Digits sent as telephone events of our own.", c.digits[s].played, []Label{side}},
+			Counter{"digits_lost_total", "Digits not played, or not to their end: the leg changed or closed.", c.digits[s].lost, []Label{side}})
 		for d := passed + 1; d < dropCount; d++ {
 			list = append(list, Counter{"dropped_packets_total",
 				"Media packets refused or not sent, by reason.", c.drops[s][d],

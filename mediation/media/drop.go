@@ -36,6 +36,7 @@ const (
 	dropNoAudio       // the other leg takes no audio kind that we can make
 	dropNoEvent       // the other leg takes no telephone events
 	dropNoCN          // the other leg takes no comfort noise
+	dropPlaying       // digits of ours have its place in the stream
 	dropProtect       // the key is used up (RFC 3711 section 9.2)
 
 	// Counted by the ports below.
@@ -69,6 +70,7 @@ var dropNames = [dropCount]string{
 	dropNoAudio:       "no_audio_kind",
 	dropNoEvent:       "no_event_kind",
 	dropNoCN:          "no_cn_kind",
+	dropPlaying:       "event_playing",
 	dropProtect:       "protect",
 	dropOverflow:      "kernel_overflow",
 	dropUnsent:        "unsent",

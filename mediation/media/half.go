@@ -37,6 +37,8 @@ type half struct {
 	codec Kind           // of the audio that came in last
 	heard netip.AddrPort // where RTP came from last
 
+	player player // digits that we send
+
 	timer   wheel.Timer[*half] // the next RTCP report
 	reports reporting
 	drops   [dropCount]uint64
@@ -159,6 +161,10 @@ func (h *half) forward(pk *netio.Packet, in *header, kind Kind, a arrival) Drop 
 	if !h.remote.IsValid() {
 		h.out.part()
 		return dropNoDestination
+	}
+	if h.withheld(in, kind) {
+		h.out.skip(a)
+		return dropPlaying
 	}
 	as, drop := h.kindFor(kind)
 	if drop != passed {

@@ -16,7 +16,7 @@ type arrival struct {
 // SSRC, and takes over the sequence and timestamps of what comes in on the other
 // leg with an offset to each, so that the far end sees the losses and the order
 // of the original. Where the input starts over (another source, a jump, a pause in
-// which nothing could be sent) the offsets are chosen anew: the next sequence
+// which nothing could be sent, or digits of ours were) the offsets are chosen anew: the next sequence
 // number follows the last one, and the timestamp moves on by the time that passed
 // (RFC 3550 section 5.1).
 //
@@ -79,15 +79,20 @@ func (s *sending) place(in *header, a arrival) (out header, joins, ok bool) {
 }
 
 func (s *sending) join(in *header, a arrival) {
-	timestamp := s.lastTimestamp
-	if s.clocked {
-		passed := uint32(max(a.at-s.lastArrival, 0) / tickNanos)
-		timestamp += max(passed, s.lastSpan)
-	}
 	s.sequenceOffset = s.lastSequence + 1 - in.sequence
-	s.timestampOffset = timestamp - in.timestamp
+	s.timestampOffset = s.next(a.at) - in.timestamp
 	s.floor = a.extended
 	s.joined = true
+}
+
+// next is the timestamp of a packet that has nothing to do with the one before:
+// that one's, and the time that passed since, but not less than it lasts.
+func (s *sending) next(at int64) uint32 {
+	if !s.clocked {
+		return s.lastTimestamp
+	}
+	passed := uint32(max(at-s.lastArrival, 0) / tickNanos)
+	return s.lastTimestamp + max(passed, s.lastSpan)
 }
 
 // sent takes note of a packet that went out. span is how long its payload lasts

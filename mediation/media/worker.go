@@ -10,7 +10,7 @@ import (
 	"causeway/internal/wheel"
 )
 
-// timerTick is the resolution of RTCP's timers.
+// timerTick is the resolution of the timers.
 const timerTick = 10 * time.Millisecond
 
 // worker is one goroutine's share of the plane's bridges. Everything but load
@@ -22,6 +22,7 @@ type worker struct {
 
 	header  rtp.Header // for pion/srtp to parse into
 	scratch [pkt.Size]byte
+	packet  netio.Packet // of our own making, on its way out
 
 	counts counts
 }
@@ -35,7 +36,11 @@ type counts struct {
 	rtcpReceived uint64
 	rtcpSent     uint64
 	failures     uint64
+	digits       [2]digits // by side
 }
+
+// digits is what became of those that were to be played.
+type digits struct{ played, lost uint64 }
 
 // traffic is RTP packets and the bytes of their payload.
 type traffic struct{ packets, bytes uint64 }
@@ -61,6 +66,10 @@ func (c *counts) add(o *counts) {
 	c.rtcpReceived += o.rtcpReceived
 	c.rtcpSent += o.rtcpSent
 	c.failures += o.failures
+	for s := range c.digits {
+		c.digits[s].played += o.digits[s].played
+		c.digits[s].lost += o.digits[s].lost
+	}
 }
 
 func (t *traffic) add(o traffic) {
@@ -86,7 +95,13 @@ func (w *worker) call(f func(now time.Time)) {
 // Next tells the network when a report is due.
 func (w *worker) Next() (time.Time, bool) { return w.wheel.Next() }
 
-// Expire sends the reports that are due.
+// Expire sends the reports, and the packets of digits, that are due.
 func (w *worker) Expire(now time.Time) {
-	w.wheel.Advance(now, func(t *wheel.Timer[*half]) { t.Owner.report(now) })
+	w.wheel.Advance(now, func(t *wheel.Timer[*half]) {
+		if t == &t.Owner.timer {
+			t.Owner.report(now)
+		} else {
+			t.Owner.play(now)
+		}
+	})
 }
