@@ -24,7 +24,7 @@ func (c checker) revocation(section string, t *TLS) {
 	lists, err := parseRevocationLists(text)
 	switch {
 	case err != nil:
-		c.errorf(path, "%s has a list that cannot be read: %v; name a file as the authority gives it out", t.CRL, err)
+		c.errorf(path, "%s is no file of revocation lists: %v; name a DER file, or a PEM file with X509 CRL blocks", t.CRL, err)
 		return
 	case len(lists) == 0:
 		c.errorf(path, "%s holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", t.CRL)
@@ -117,7 +117,7 @@ func newestLists(lists []*x509.RevocationList) []*x509.RevocationList {
 	return newest
 }
 
-// parseRevocationLists reads the lists of a PEM text, or of a file of DER.
+// parseRevocationLists reads the lists of a PEM text, or of a file of DER; none when it is neither.
 func parseRevocationLists(text []byte) ([]*x509.RevocationList, error) {
 	var lists []*x509.RevocationList
 	isPEM := false
@@ -134,9 +134,9 @@ func parseRevocationLists(text []byte) ([]*x509.RevocationList, error) {
 	}
 	for rest := text; !isPEM && len(rest) > 0; {
 		var whole asn1.RawValue
-		var err error
-		if rest, err = asn1.Unmarshal(rest, &whole); err != nil {
-			return nil, nil // no DER at all
+		var notDER error
+		if rest, notDER = asn1.Unmarshal(rest, &whole); notDER != nil {
+			return nil, notDER
 		}
 		list, err := x509.ParseRevocationList(whole.FullBytes)
 		if err != nil {

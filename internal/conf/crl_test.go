@@ -130,6 +130,7 @@ func TestRevocationLists(t *testing.T) {
 	write("timeless.crl", ours.timeless(t))
 	write("damaged.pem", listPEM(good[:len(good)/2]))
 	write("below.crl", below.list(t, begin, today.Add(30*day)))
+	write("tail.crl", good, []byte("no list"))
 	write("text.crl", []byte("no list"))
 	for _, tt := range []struct{ file, ca, fault, warning string }{
 		{"good.crl", "ours.pem", "", ""},
@@ -148,8 +149,9 @@ func TestRevocationLists(t *testing.T) {
 		{"renamed.crl", "ours.pem", `renamed.crl has a list of "CN=ours" that the authority of that name in ours.pem did not sign; name the list that it gives out now`, ""},
 		{"part.crl", "ours.pem", `part.crl has a list of "CN=ours" that is only a part, by its critical extension 2.5.29.28 (RFC 5280 section 5.2); name the whole list of that authority`, ""},
 		{"timeless.crl", "ours.pem", `timeless.crl has a list of "CN=ours" that does not say when it expires (RFC 5280 section 5.1.2.5); name the whole list of that authority`, ""},
-		{"damaged.pem", "ours.pem", "damaged.pem has a list that cannot be read: x509: malformed crl; name a file as the authority gives it out", ""},
-		{"text.crl", "ours.pem", "text.crl holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
+		{"damaged.pem", "ours.pem", "damaged.pem is no file of revocation lists: x509: malformed crl; name a DER file, or a PEM file with X509 CRL blocks", ""},
+		{"text.crl", "ours.pem", "text.crl is no file of revocation lists: asn1: syntax error: data truncated; name a DER file, or a PEM file with X509 CRL blocks", ""},
+		{"tail.crl", "ours.pem", "tail.crl is no file of revocation lists: asn1: syntax error: data truncated; name a DER file, or a PEM file with X509 CRL blocks", ""},
 		{"ca.pem", "ours.pem", "ca.pem holds no list of revoked certificates; name a DER file, or a PEM file with X509 CRL blocks", ""},
 		{"none.crl", "ours.pem", "none.crl cannot be read: no such file or directory; name a file that this user may read", ""},
 	} {

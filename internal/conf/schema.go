@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -84,21 +85,17 @@ func readAddrPort(text string, tag reflect.StructTag) (any, error) {
 // readServer reads the address of a server, with or without its port.
 func readServer(text string, tag reflect.StructTag) (any, error) {
 	network, _, _ := strings.Cut(tag.Get("port"), "=")
-	host, port := text, defaultPort(tag, network)
+	host, port := text, 0
 	if _, err := parseAddr(text); err != nil {
-		given := 0
-		if host, given, err = splitHostPort(text); err != nil {
+		if host, port, err = splitHostPort(text); err != nil {
 			return nil, err
-		}
-		if given != 0 {
-			port = given
 		}
 	}
 	addr, err := parseAddr(host)
 	if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
 		return nil, errors.New("is no address of a server; write one such as 192.0.2.53 or 192.0.2.53:53")
 	}
-	return netip.AddrPortFrom(addr, uint16(port)), nil
+	return netip.AddrPortFrom(addr, uint16(cmp.Or(port, defaultPort(tag, network)))), nil
 }
 
 func readDuration(text string, tag reflect.StructTag) (any, error) {
