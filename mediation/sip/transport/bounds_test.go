@@ -168,7 +168,7 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 				t.Errorf("Send took %v", took)
 			}
 			endedAfter(t, s, start, writeTimeout, errNoReader, DropWriteTimeout, 1)
-			if err := s.Send(f, []byte("x")); err != ErrGone {
+			if err := s.Send(f, []byte("x")); !errors.Is(err, ErrGone) {
 				t.Errorf("Send: %v", err)
 			}
 		})
@@ -231,7 +231,7 @@ func TestEndTellsLostOnce(t *testing.T) {
 			s.End(f, why)
 		}
 		far.Close()
-		if e := <-s.lost; e.flow != f || e.err != why {
+		if e := <-s.lost; e.flow != f || !errors.Is(e.err, why) {
 			t.Errorf("lost %v", e)
 		}
 		_ = s.Close()

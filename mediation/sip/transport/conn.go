@@ -51,6 +51,7 @@ type conn struct {
 
 	mu    sync.Mutex // guards the following
 	out   []byte     // what waits to be written
+	busy  bool       // the writer writes
 	cause error      // why the connection ends, once it does
 	how   ending
 }
@@ -87,12 +88,13 @@ func (l *Layer) establish(c *conn) bool {
 func (c *conn) serve() {
 	l := c.layer
 	l.cfg.Log.Debug("connected", "side", l.cfg.Side, "network", c.flow.Network, "remote", c.flow.Remote.String(), "id", c.flow.ID, "dialled", c.dialled)
-	c.end(c.read())
+	how, cause := c.read()
+	c.end(cause, how)
 	<-c.flushed
 	c.linger()
 	_ = c.raw.Close()
 	c.mu.Lock()
-	cause := c.cause
+	cause = c.cause // the first one, maybe another's
 	c.mu.Unlock()
 	l.cfg.Log.Debug("connection ended", "side", l.cfg.Side, "network", c.flow.Network, "remote", c.flow.Remote.String(), "id", c.flow.ID, "err", cause)
 	defer l.survive(c.flow)
@@ -168,7 +170,7 @@ func (c *conn) write() {
 			c.mu.Lock()
 			b, ending, how := c.out, c.cause != nil, c.how
 			c.out = spare[:0]
-			if !ending {
+			if c.busy = len(b) > 0; c.busy && !ending {
 				_ = c.raw.SetWriteDeadline(time.Now().Add(writeTimeout))
 			}
 			c.mu.Unlock()
@@ -188,10 +190,28 @@ func (c *conn) write() {
 				return
 			}
 			c.used()
+			c.mu.Lock()
+			c.busy = false
+			c.mu.Unlock()
+			c.relax()
 			if spare = b[:0]; cap(spare) > 16*usualBuffer {
 				spare = nil
 			}
 		}
+	}
+}
+
+// relax keeps the deadline of the last write from the writes that TLS does
+// while it reads (KeyUpdate, RFC 8446 4.6.3): those would fail with it, and
+// with them the connection. They have as long as an idle connection.
+func (c *conn) relax() {
+	if c.wire == c.raw {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.busy && c.cause == nil {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(c.layer.cfg.Limits.Idle + writeTimeout))
 	}
 }
 
@@ -232,14 +252,15 @@ func (c *conn) linger() {
 	_, _ = io.Copy(io.Discard, c.raw)
 }
 
-// read hands messages up until the connection ends, and says why and how.
-func (c *conn) read() (error, ending) {
+// read hands messages up until the connection ends, and says how and why.
+func (c *conn) read() (ending, error) {
 	f := newFramer(c.layer.cfg.Limits)
 	c.used()
 	var begun time.Time // when the message arrived whose rest is waited for; zero: none
 	for {
+		c.relax()
 		if err := c.wire.SetReadDeadline(c.expiry(begun).at); err != nil {
-			return err, endAtOnce
+			return endAtOnce, err
 		}
 		n, err := c.wire.Read(f.room())
 		if n > 0 {
@@ -247,7 +268,7 @@ func (c *conn) read() (error, ending) {
 			f.took(n)
 			whole, err := c.takeFrames(f)
 			if err != nil {
-				return err, endLingered
+				return endLingered, err
 			}
 			switch {
 			case !f.begun():
@@ -258,13 +279,13 @@ func (c *conn) read() (error, ending) {
 		}
 		switch {
 		case c.ended():
-			return ErrGone, endAtOnce // said before
+			return endAtOnce, ErrGone // said before
 		case err == nil:
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			if f.begun() {
 				c.layer.note(DropMalformed, c.flow.Network, c.flow.Remote, err)
 			}
-			return err, endFlushed
+			return endFlushed, err
 		default:
 			x := c.expiry(begun) // later by now, when it was proven or written to
 			if x.at.After(time.Now()) {
@@ -273,7 +294,7 @@ func (c *conn) read() (error, ending) {
 			if x.dropped {
 				c.layer.note(x.reason, c.flow.Network, c.flow.Remote, x.err)
 			}
-			return x.err, endFlushed
+			return endFlushed, x.err
 		}
 	}
 }
@@ -308,8 +329,7 @@ func (c *conn) takeFrames(f *framer) (whole bool, err error) {
 	for !c.ended() {
 		found, err := f.next()
 		if err != nil {
-			var broken *framingError
-			if errors.As(err, &broken) {
+			if broken, ok := errors.AsType[*framingError](err); ok {
 				l.refuse(broken.drop, broken.head, broken.code, c.flow, err)
 			}
 			return whole, err

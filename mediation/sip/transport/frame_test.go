@@ -96,7 +96,7 @@ func framesAtOnce(s string, limits Limits) []string {
 		_, fields, _ := strings.Cut(head, "\r\n")
 		var lengths []string
 		count := 0
-		for _, field := range strings.Split(fold.ReplaceAllString(fields, " "), "\r\n") {
+		for field := range strings.SplitSeq(fold.ReplaceAllString(fields, " "), "\r\n") {
 			if field == "" {
 				continue
 			}

@@ -258,7 +258,7 @@ func TestFlowsAreNotMistaken(t *testing.T) {
 		if e := s.lost; (<-e).flow != f {
 			t.Error("another flow was lost")
 		}
-		if s.Live(f) || s.Send(f, []byte("x")) != ErrGone {
+		if s.Live(f) || !errors.Is(s.Send(f, []byte("x")), ErrGone) {
 			t.Error("a flow that ended is live")
 		}
 		if _, ok := s.Find("tcp", f.Remote); ok {
