@@ -16,14 +16,20 @@ type forked struct {
 	alice, bob, gateway *endpoint
 }
 
-func setForked(t *testing.T, stateless bool, byAlice, byBob ua.Reply) *forked {
+// setForked runs them all. deaf keeps the proxy's CANCEL from bob.
+func setForked(t *testing.T, deaf bool, byAlice, byBob ua.Reply) *forked {
 	t.Helper()
 	needKamailio(t)
 	net := rig.NewNetwork(t)
+	toBob := hop{net.Addr(bob), 5061, "tls"}
+	second := toBob
+	if deaf {
+		second = throughDeaf(net)
+	}
 	f := &forked{
 		proxy: startProxy(t, proxyConfig{
 			IP: net.Addr(proxy), TLS: everyone(t, net), Default: "sip:127.0.0.1:9",
-			Users: []user{{User: poolNumber, Stateless: stateless, Hops: []hop{{net.Addr(alice), 5061, "tls"}, {net.Addr(bob), 5061, "tls"}}}},
+			Users: []user{{User: poolNumber, Hops: []hop{{net.Addr(alice), 5061, "tls"}, second}}}, Deaf: toBob,
 		}),
 		causeway: start(t, standard(t, net)),
 		gateway:  gatewayAt(t, net, nil),
@@ -96,8 +102,9 @@ func TestForkedCalls(t *testing.T) {
 	}
 }
 
-// A proxy without state forks, so that nobody is cancelled and two phones answer. The first has the call; the second
-// 2xx is acknowledged and its dialog ended at once by BYE (RFC 3261 13.2.2.4), through the same proxy.
+// The CANCEL of the proxy does not reach the second phone, so that two phones answer, and the proxy passes both on
+// (RFC 3261 16.7 step 5). The first has the call; the second 2xx is acknowledged and its dialog ended at once by BYE
+// (RFC 3261 13.2.2.4), through the same proxy.
 func TestTwoAnswers(t *testing.T) {
 	t.Parallel()
 	f := setForked(t, true, ua.Reply{Answer: 300 * time.Millisecond}, ua.Reply{Answer: 700 * time.Millisecond})

@@ -24,17 +24,16 @@ type proxyConfig struct {
 	Users   []user
 	Default string // URI of where everything else goes
 	RouteAs string // what it records instead of its address: HOST:PORT;transport=tls
+	Deaf    hop    // who is behind the hop throughDeaf, which hears no CANCEL
 
-	TLSPort, TCPPort int
-	Dir              string
+	TLSPort, TCPPort, DeafPort int
+	Dir                        string
 }
 
 // user is where calls to a user part go: to all hops at once.
 type user struct {
 	User string
 	Hops []hop
-	// Stateless forwards to each and forgets: every response comes back, every 2xx too, and nobody is cancelled.
-	Stateless bool
 }
 
 type hop struct {
@@ -47,6 +46,16 @@ type hop struct {
 func (h hop) URI(user string) string {
 	return fmt.Sprintf("sip:%s@%s:%d;transport=%s", user, h.IP, h.Port, h.Transport)
 }
+
+// Ports of the proxy.
+const (
+	proxyTLS  = 5061
+	proxyTCP  = 5060
+	proxyDeaf = 5070
+)
+
+// throughDeaf is the way to proxyConfig.Deaf.
+func throughDeaf(net rig.Network) hop { return hop{net.Addr(proxy), proxyDeaf, "tcp"} }
 
 // kamailio is a running proxy.
 type kamailio struct {
@@ -68,7 +77,7 @@ func needKamailio(t *testing.T) string {
 // startProxy runs Kamailio until the end of the test, and returns once it listens.
 func startProxy(t *testing.T, c proxyConfig) *kamailio {
 	t.Helper()
-	c.TLSPort, c.TCPPort, c.Dir = 5061, 5060, t.TempDir()
+	c.TLSPort, c.TCPPort, c.DeafPort, c.Dir = proxyTLS, proxyTCP, proxyDeaf, t.TempDir()
 	for _, name := range []string{"kamailio.cfg", "kamailio-tls.cfg"} {
 		file, err := template.ParseFiles(filepath.Join("testdata", name))
 		if err != nil {
