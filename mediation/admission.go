@@ -45,7 +45,7 @@ func (r *rate) take(now time.Time) bool {
 
 // admit says whether a new call may come in from a side. It is asked before
 // anything is made of the INVITE, on the transport's goroutine; what it refuses
-// is counted and leaves no record, so that a flood costs an answer each.
+// is counted, so that a flood costs an answer each.
 func (s *Server) admit(from media.Side) *sip.Failure {
 	down := !s.up(other(from))
 	now := s.now()

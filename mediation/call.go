@@ -33,7 +33,6 @@ type Call struct {
 	bridge bridge // nil until it is open
 	// carried counts the re-offers since a peer last made one of its own.
 	carried int
-	retry   *time.Timer // of a re-offer that had to wait; nil when none has
 
 	record   qoe.Record
 	recorded bool
@@ -109,7 +108,6 @@ func (c *Call) run() {
 			c.wreck()
 		}
 	}()
-	defer c.stopRetry()
 	if err := c.setUp(); err != nil {
 		c.refuse(err)
 		return
@@ -125,8 +123,6 @@ func (c *Call) run() {
 			c.readMail()
 		case <-ring.C:
 			c.react(ourselves, ringTimeout, sip.Event{})
-		case <-c.retryDue():
-			c.react(ourselves, again, sip.Event{})
 		case why := <-c.stop:
 			c.react(ourselves, stopped, sip.Event{Reason: why})
 		}
@@ -200,7 +196,6 @@ func (c *Call) turnAway(f *sip.Failure) {
 // to be followed.
 func (c *Call) finish(next phase, code int, reason, reasonHeader, by string) {
 	defer c.enter(next)
-	c.stopRetry()
 	if c.recorded {
 		return
 	}

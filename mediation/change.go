@@ -2,7 +2,6 @@ package mediation
 
 import (
 	"errors"
-	"time"
 
 	"causeway/mediation/sdp"
 	"causeway/mediation/sip"
@@ -13,15 +12,10 @@ import (
 // bridge converts. Only the direction is the other peer's business too: it is
 // answered by what the other peer wants, and carried to it by a re-offer.
 
-const (
-	// maxCarried is how many re-offers of ours one change by a peer may lead to.
-	// Peers that keep their word need two; two that answer every offer with
-	// something else would go on for ever.
-	maxCarried = 8
-	// retryPending is when a re-offer is tried again that met another offer or a
-	// session refresh on its own leg.
-	retryPending = 500 * time.Millisecond
-)
+// maxCarried is how many re-offers of ours one change by a peer may lead to.
+// Peers that keep their word need two; two that answer every offer with
+// something else would go on for ever.
+const maxCarried = 8
 
 // answerOffer answers a peer that changes its session, or refuses the change;
 // the session then stays as it was (RFC 3261 14.2).
@@ -31,6 +25,7 @@ func (c *Call) answerOffer(from party, ev sip.Event) {
 		c.refuseCrossing(from, ev)
 		return
 	}
+	before := *l
 	local, text, err := c.takeOffer(from, ev.SDP)
 	if err != nil {
 		c.log.Info("offer refused", "side", c.name(from), "err", err)
@@ -38,11 +33,26 @@ func (c *Call) answerOffer(from party, ev sip.Event) {
 		l.session.RefuseOffer(&sip.Failure{Code: 488, Local: true, Warning: unusableWarning(err)})
 		return
 	}
+	if err := l.session.AnswerOffer(text); err != nil {
+		// The peer took the offer back by CANCEL, or the dialog is over and its
+		// end on its way to us: nothing has changed.
+		c.log.Debug("offer withdrawn", "side", c.name(from), "err", err)
+		c.restore(l, before)
+		return
+	}
 	c.srv.counters.offer(l.side, offerTaken)
 	c.record.Reoffers++
-	c.carried = 0
+	c.carried, l.agreed = 0, true
 	l.say(local, text)
-	c.sessionOver(from, l.session.AnswerOffer(text))
+	c.wills(from, flowOf(l.remote.Audio))
+}
+
+// restore takes back what an offer made of a leg.
+func (c *Call) restore(l *leg, before leg) {
+	*l = before
+	if err := c.bridge.Set(l.side, mediaLeg(l.remote.Audio, l.sec, l.receive, l.send, l.ours)); err != nil {
+		c.log.Warn("leg not set", "side", sideNames[l.side], "err", err)
+	}
 }
 
 // unusableWarning is what a peer is told of its own offer.
@@ -78,8 +88,7 @@ func (c *Call) takeOffer(from party, body []byte) (sdp.Local, []byte, error) {
 	if err := c.take(l, terms{d, sec, formats, formats, ours}); err != nil {
 		return sdp.Local{}, nil, err
 	}
-	l.agreed, l.told = true, told
-	c.wills(from, will)
+	l.told = told
 	next := l.local
 	next.Proto, next.Crypto, next.Formats, next.Direction = d.Audio.Proto, sec.lines(), formats, ours.String()
 	local, text := l.draft(next, func(s sdp.Local) []byte { return s.Answer(d) })
@@ -99,7 +108,8 @@ func (c *Call) offerAll(from party, _ sip.Event) {
 	next := l.local
 	next.Formats, next.Direction = fullFormats(joined(l.receive, l.remote.Audio.Formats)), far.will.String()
 	local, text := l.draft(next, l.offerText)
-	if c.sessionOver(from, l.session.AnswerOffer(text)) {
+	if err := l.session.AnswerOffer(text); err != nil {
+		c.log.Debug("offer not wanted any more", "side", c.name(from), "err", err)
 		return
 	}
 	c.offers(l, local, text, far.will)
@@ -136,13 +146,12 @@ func (c *Call) wills(p party, will flow) {
 // runs after everything that happens to a call, so that a change that had to
 // wait goes out as soon as it can.
 func (c *Call) tellWills() {
-	c.stopRetry()
 	for _, p := range either {
 		l, want := &c.legs[p], c.legs[p.other()].will
 		switch {
 		case l.told == want:
 			l.refused = nil
-		case c.at() != talking || l.exchange != stable || l.refused != nil && *l.refused == want:
+		case c.at() != talking || l.exchange != stable || l.waiting || l.refused != nil && *l.refused == want:
 			// Not now, or not again.
 		default:
 			c.trade(p, differs, sip.Event{})
@@ -169,29 +178,10 @@ func (c *Call) reoffer(p party, _ sip.Event) {
 		c.srv.counters.offer(l.side, offerMade)
 		c.offers(l, local, text, want)
 	case errors.Is(err, sip.ErrPending):
-		c.stopRetry()
-		c.retry = time.NewTimer(retryPending)
-	default:
-		c.sessionOver(p, err)
+		l.waiting = true
+	default: // the session's end is on its way to us
+		c.log.Debug("re-offer not made", "side", c.name(p), "err", err)
 	}
-}
-
-// tellAgain is tellWills by timer; react calls it anyway.
-func (c *Call) tellAgain(party, sip.Event) {}
-
-func (c *Call) stopRetry() {
-	if c.retry != nil {
-		c.retry.Stop()
-		c.retry = nil
-	}
-}
-
-// retryDue is the retry timer's channel, nil when nothing waits.
-func (c *Call) retryDue() <-chan time.Time {
-	if c.retry == nil {
-		return nil
-	}
-	return c.retry.C
 }
 
 // takeReoffered takes the answer to an offer of ours. When it cannot be used
@@ -224,18 +214,12 @@ func (c *Call) offerRefused(from party, ev sip.Event) {
 	l.exchange, l.told, l.refused = stable, l.before, &refused
 }
 
-// offerAgain: the wait after 491 is over (RFC 3261 14.1).
+// offerAgain: the wait after 491 is over (RFC 3261 14.1), or what our offer
+// would have met; tellWills follows.
 func (c *Call) offerAgain(from party, _ sip.Event) {
 	l := &c.legs[from]
-	l.exchange, l.told = stable, l.before
-	c.srv.counters.offer(l.side, offerCrossed)
-}
-
-// sessionOver says whether an order met a session that is over; its end is on
-// its way to us as an event.
-func (c *Call) sessionOver(p party, err error) bool {
-	if err != nil {
-		c.log.Debug("session is over", "side", c.name(p), "err", err)
+	if l.waiting = false; l.exchange == weOffered {
+		l.exchange, l.told = stable, l.before
+		c.srv.counters.offer(l.side, offerCrossed)
 	}
-	return err != nil
 }

@@ -44,12 +44,14 @@ var offerResults = []string{
 
 // What becomes of digits that come by INFO.
 const (
-	digitPassed  = "passed"
+	digitPlayed  = "played"  // as an event
+	digitPassed  = "passed"  // as INFO
+	digitLost    = "lost"    // too many wait already
 	digitEarly   = "early"   // nobody is there yet to hear it
 	digitUnknown = "unknown" // no digit, or a body that we do not read
 )
 
-var digitResults = []string{digitPassed, digitEarly, digitUnknown}
+var digitResults = []string{digitPlayed, digitPassed, digitLost, digitEarly, digitUnknown}
 
 // results by class: a code of the hundreds would be open-ended in the hands
 // of a peer, so the label is one of these.

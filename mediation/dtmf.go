@@ -1,11 +1,13 @@
 package mediation
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"causeway/mediation/media"
 	"causeway/mediation/sip"
 )
 
@@ -89,17 +91,27 @@ func (d digit) body() []byte {
 	return fmt.Appendf(nil, "Signal=%c\r\nDuration=%d\r\n", d.key, d.length.Milliseconds())
 }
 
-// info takes a digit that a peer sent by INFO to the other leg.
+// info takes a digit that a peer sent by INFO to the other leg: as an event in
+// its audio (RFC 4733) where the peer takes those, else as INFO.
 func (c *Call) info(from party, ev sip.Event) {
 	far := &c.legs[from.other()]
 	d, ok := readDigit(ev.Type, ev.Body)
-	switch {
-	case !ok:
+	if !ok {
 		c.srv.counters.digit(digitUnknown)
-	case c.at() == inviting || !far.agreed:
+		return
+	}
+	if c.at() == inviting || !far.agreed {
 		c.srv.counters.digit(digitEarly)
-	default:
+		return
+	}
+	switch err := c.bridge.Play(far.side, string(d.key), d.length); {
+	case err == nil:
+		c.srv.counters.digit(digitPlayed)
+	case errors.Is(err, media.ErrNoEvents):
 		c.srv.counters.digit(digitPassed)
 		far.session.Info(dtmfRelay, d.body())
+	default:
+		c.log.Info("digit not played", "side", sideNames[far.side], "err", err)
+		c.srv.counters.digit(digitLost)
 	}
 }

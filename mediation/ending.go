@@ -25,7 +25,7 @@ func (c *Call) calleeLost(_ party, ev sip.Event) {
 
 // callerGone: the caller went away before an answer.
 func (c *Call) callerGone(_ party, ev sip.Event) {
-	reason, headers := shownReason(ev)
+	reason, headers := sip.TakeReason(ev.Carried)
 	c.legs[theCallee].session.Cancel(reason, headers...)
 	c.finish(cancelling, 487, "Request Terminated", ev.Reason, c.name(theCaller))
 }
@@ -58,6 +58,13 @@ func (c *Call) byeBoth(_ party, ev sip.Event) {
 	c.finish(over, 200, ev.Reason, "", causeway)
 }
 
+// cancelledLate: the caller went away while its 200 had to wait.
+func (c *Call) cancelledLate(from party, ev sip.Event) {
+	reason, headers := sip.TakeReason(ev.Carried)
+	c.legs[from.other()].session.Bye(reason, headers...)
+	c.finish(over, 487, "Request Terminated", ev.Reason, c.name(from))
+}
+
 func (c *Call) unconfirmed(party, sip.Event) {
 	for i := range c.legs {
 		c.legs[i].session.Bye(reasonSIP(408, "no ACK"))
@@ -77,7 +84,7 @@ func (c *Call) hungUp(from party, ev sip.Event) {
 		c.finish(over, f.Code, "session lost: "+phraseOf(f), ev.Reason, by)
 		return
 	}
-	reason, headers := shownReason(ev)
+	reason, headers := sip.TakeReason(ev.Carried)
 	far.Bye(reason, headers...)
 	c.finish(over, 200, "OK", ev.Reason, c.name(from))
 }

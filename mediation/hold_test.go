@@ -46,14 +46,14 @@ func (p *phone) write(direction flow) []byte {
 }
 
 // answer answers an offer of the call's, by RFC 3264 6.1.
-func (p *phone) answer(t testing.TB, offer []byte) []byte {
+func (p *phone) answer(t tester, offer []byte) []byte {
 	theirs := attribute(t, offer)
 	p.may = flow{send: p.wants().send && theirs.receive, receive: p.wants().receive && theirs.send}
 	return p.write(p.may)
 }
 
 // change makes the phone's user want something else and offers it.
-func (p *phone) change(t testing.TB, hold string) {
+func (p *phone) change(t tester, hold string) {
 	p.hold = hold
 	p.s.offer(p.write(p.wants()))
 	if p.s.failure != nil {
@@ -68,7 +68,7 @@ func (p *phone) change(t testing.TB, hold string) {
 
 // attribute is the direction that a description of the call's names, read
 // without the code under test.
-func attribute(t testing.TB, text []byte) flow {
+func attribute(t tester, text []byte) flow {
 	t.Helper()
 	for name, f := range map[string]flow{"sendrecv": {true, true}, "sendonly": {send: true}, "recvonly": {receive: true}, "inactive": {}} {
 		if strings.Contains(string(text), "a="+name+"\r\n") {
@@ -80,7 +80,7 @@ func attribute(t testing.TB, text []byte) flow {
 }
 
 // wires are the offers of the call's that its peers have not answered yet.
-func settle(t testing.TB, r *rig, phones *[2]*phone) {
+func settle(t tester, r *rig, phones *[2]*phone) {
 	t.Helper()
 	for range 20 {
 		quiet := true
@@ -99,7 +99,7 @@ func settle(t testing.TB, r *rig, phones *[2]*phone) {
 
 // check compares who may send with what the two users want, and the bridge
 // with it.
-func check(t testing.TB, r *rig, phones *[2]*phone, doing string) {
+func check(t tester, r *rig, phones *[2]*phone, doing string) {
 	t.Helper()
 	for i, p := range phones {
 		far := phones[1-i]
@@ -125,7 +125,7 @@ func check(t testing.TB, r *rig, phones *[2]*phone, doing string) {
 	}
 }
 
-func connected(t testing.TB, o rigOptions) (*rig, *[2]*phone) {
+func connected(t tester, o rigOptions) (*rig, *[2]*phone) {
 	t.Helper()
 	if o.pool == "" {
 		o.pool, o.gateway = conf.SRTPRejected, conf.SRTPRejected

@@ -84,14 +84,16 @@ func (c *Call) progress(_ party, ev sip.Event) {
 	}
 	var early []byte
 	if ev.SDP != nil {
-		if err := c.earlyAnswer(ev); err != nil {
+		err := c.earlyAnswer(ev)
+		if err == nil {
+			early, err = c.toCaller()
+		}
+		if err != nil {
 			// Early media is a courtesy: without it the call still rings.
 			c.log.Info("early media not usable", "err", err)
-		} else {
-			early = c.toCaller()
 		}
 	}
-	c.legs[theCaller].session.Provisional(ev.Code, ev.Phrase, early, shownHeaders(ev)...)
+	c.legs[theCaller].session.Provisional(ev.Code, ev.Phrase, early, ev.Carried...)
 }
 
 // earlyAnswer sets the callee's leg from the answer of one of its forks, and
@@ -114,8 +116,12 @@ func (c *Call) answer(_ party, ev sip.Event) {
 	caller, callee := &c.legs[theCaller], &c.legs[theCallee]
 	callee.session.Ack(nil)
 	err := c.finalAnswer(ev)
+	var text []byte
 	if err == nil {
-		err = caller.session.Accept(c.toCaller(), shownHeaders(ev)...)
+		text, err = c.toCaller()
+	}
+	if err == nil {
+		err = caller.session.Accept(text, ev.Carried...)
 	}
 	if errors.Is(err, sip.ErrSessionOver) { // CANCEL was on its way
 		callee.session.Bye("")
@@ -198,19 +204,22 @@ func (c *Call) answeredBy(p party, d *sdp.Description, secured bool) error {
 // transaction, made as soon as the callee's is known: our answer, or our offer
 // when its INVITE had none. It is made once: a later answer of the callee's is
 // converted into it (RFC 3261 13.2.1).
-func (c *Call) toCaller() []byte {
+func (c *Call) toCaller() ([]byte, error) {
 	l, far := &c.legs[theCaller], &c.legs[theCallee]
 	if l.first != nil {
-		return l.first
+		return l.first, nil
 	}
 	local := l.local
 	if l.exchange == theyOffered {
-		l.send = callerFormats(l.remote.Audio, far.send)
-		l.ours, l.told = answerFlow(l.will, far.will, l.told)
+		formats := callerFormats(l.remote.Audio, far.send)
+		ours, told := answerFlow(l.will, far.will, l.told)
+		if err := c.take(l, terms{l.remote, l.sec, formats, formats, ours}); err != nil {
+			return nil, err
+		}
 		local.Proto, local.Crypto = l.remote.Audio.Proto, l.sec.lines()
-		local.Formats, local.Direction = l.send, l.ours.String()
+		local.Formats, local.Direction = formats, ours.String()
 		l.say(local, local.Answer(l.remote))
-		l.exchange, l.agreed = stable, true
+		l.exchange, l.agreed, l.told = stable, true, told
 	} else {
 		local.Proto, local.Crypto = offerCrypto(l.policy)
 		local.Formats = lateFormats(far.send)
@@ -219,7 +228,7 @@ func (c *Call) toCaller() []byte {
 		l.exchange = weOffered
 	}
 	l.first = l.said
-	return l.first
+	return l.first, nil
 }
 
 // lateAnswer takes the caller's answer to the offer that it asked for, from

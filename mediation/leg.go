@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
+	"time"
 
 	"causeway/internal/conf"
 	"causeway/mediation/media"
@@ -34,6 +35,7 @@ type session interface {
 type bridge interface {
 	Local(media.Side) netip.AddrPort
 	Set(media.Side, media.Leg) error
+	Play(s media.Side, digits string, duration time.Duration) error
 	Close() [2]media.LegStats
 }
 
@@ -78,6 +80,7 @@ type leg struct {
 	asked   flow  // the direction in the offer of ours that is out
 	before  flow  // told, before that offer
 	refused *flow // the offer that the peer refused, not to be made again
+	waiting bool  // an offer of ours has to wait: OfferAgain says when it need not
 
 	// early are the answers in provisional responses, by fork.
 	early map[string]earlyAnswer

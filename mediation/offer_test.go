@@ -2,7 +2,6 @@ package mediation
 
 import (
 	"bytes"
-	"errors"
 	"strings"
 	"testing"
 
@@ -292,23 +291,43 @@ func TestRefusedHold(t *testing.T) {
 	}
 }
 
-// TestPendingReoffer: a re-offer that meets something else on its leg is tried
-// again by itself.
+// TestPendingReoffer: a re-offer that would meet something else on its leg is
+// made when the way is free, with what is wanted then.
 func TestPendingReoffer(t *testing.T) {
 	r, phones := connected(t, rigOptions{})
 	b := r.sessions[theCallee]
 	b.reoffers = sip.ErrPending
 	phones[theCaller].change(t, "sendonly")
-	if b.offering || r.call.retry == nil {
-		t.Fatal("no retry")
+	phones[theCaller].change(t, "inactive")
+	if n := strings.Count(strings.Join(b.orders, " "), "reoffer"); b.offering || n != 1 {
+		t.Fatalf("tried %d times", n)
 	}
 	_, version := origin(t, b.local)
 	b.reoffers = nil
-	r.call.react(ourselves, again, sip.Event{})
-	if _, v := origin(t, b.local); !b.offering || v != version+1 || r.call.retry != nil {
-		t.Errorf("offering %t, version %d after %d", b.offering, v, version)
+	r.event(theCallee, sip.Event{Kind: sip.OfferAgain})
+	if _, v := origin(t, b.local); !b.offering || v != version+1 || attribute(t, b.local) != (flow{}) {
+		t.Errorf("offering %t, version %d after %d:\n%s", b.offering, v, version, b.local)
 	}
-	b.reoffers = errors.New("over")
+	settle(t, r, phones)
+	check(t, r, phones, "after the wait")
+}
+
+// TestWithdrawnOffer: a re-INVITE that its CANCEL overtook has changed nothing.
+func TestWithdrawnOffer(t *testing.T) {
+	r, phones := connected(t, rigOptions{})
+	a := r.sessions[theCaller]
+	_, version := origin(t, a.local)
+	a.gone = true
+	a.offer(describe{version: 1, port: 5000, formats: "8", direction: "inactive"}.text())
+	a.gone = false
+	if l := r.bridge.legs[0]; l.Remote.Port() != 4000 || l.Send[0].Kind != media.PCMU || r.call.record.Holds != 0 || r.call.record.Reoffers != 0 {
+		t.Errorf("leg %+v, %d holds", l, r.call.record.Holds)
+	}
+	check(t, r, phones, "withdrawn")
+	a.offer(describe{}.text())
+	if _, v := origin(t, a.local); v != version {
+		t.Errorf("version %d after %d", v, version)
+	}
 }
 
 // TestOfferBeforeTheAnswer: an offer inside the early dialog before ours had

@@ -1,7 +1,6 @@
 package mediation
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -70,26 +69,15 @@ func shown(f *sip.Failure) *sip.Failure {
 	return &out
 }
 
-// shownFailure is a failed INVITE's answer to the other side.
+// shownFailure is what the caller hears of a failed INVITE. Of a failure that
+// the callee's side sent, headers cross only as they were carried.
 func shownFailure(ev sip.Event) *sip.Failure {
 	f := shown(ev.Failure)
-	if f.Code == ev.Failure.Code {
-		reason, headers := shownReason(ev)
-		f.Reason = cmp.Or(f.Reason, reason)
-		f.Headers = append(slices.Clone(f.Headers), without(headers, f.Headers)...)
+	if !f.Local && f.Code == ev.Failure.Code {
+		f.Reason, f.Headers = sip.TakeReason(ev.Carried)
 	}
 	return f
 }
-
-// shownReason is what goes with an order that passes an event on: the Reason
-// header's value, and the other headers.
-func shownReason(ev sip.Event) (reason string, headers []sip.Header) {
-	reason, headers = sip.TakeReason(ev.Carried)
-	return cmp.Or(reason, ev.Reason), headers
-}
-
-// shownHeaders are the headers of a response that is passed on.
-func shownHeaders(ev sip.Event) []sip.Header { return ev.Carried }
 
 // without are the headers whose names are not among those there already.
 func without(headers, there []sip.Header) []sip.Header {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"causeway/internal/conf"
@@ -18,12 +17,20 @@ import (
 // rig is one call without wire and without media: its sessions and its bridge
 // write down what they are told, and every event is put in by hand.
 type rig struct {
-	t        testing.TB
+	t        tester
 	srv      *Server
 	call     *Call
 	bridge   *fakeBridge
 	sessions [2]*fakeSession // by party; the callee's is nil until invited
 	sent     incoming
+}
+
+// tester is what the rig needs of a *testing.T or a *rapid.T.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
 }
 
 // rigOptions: the caller is on the pool's side.
@@ -33,7 +40,7 @@ type rigOptions struct {
 	pending, crossed bool // Reoffer fails with ErrPending; every re-offer meets 491
 }
 
-func newRig(t testing.TB, o rigOptions) *rig {
+func newRig(t tester, o rigOptions) *rig {
 	t.Helper()
 	r := &rig{t: t, bridge: &fakeBridge{}}
 	clock := time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
@@ -80,8 +87,23 @@ func (r *rig) event(from party, ev sip.Event) {
 		s.offering = false
 	case sip.Progress, sip.Offered, sip.Info:
 	}
-	if r.call.at() != over {
-		r.call.react(from, stimulus(ev.Kind), ev)
+	r.stimulate(from, stimulus(ev.Kind), ev)
+}
+
+// stimulate holds what happens to the tables' last columns.
+func (r *rig) stimulate(from party, on stimulus, ev sip.Event) {
+	r.t.Helper()
+	at := r.call.at()
+	if at == over {
+		return
+	}
+	r.call.react(from, on, ev)
+	want := []phase{at}
+	if line := transitionsBy[transitionKey{at, from, on}]; line != nil && line.next != nil {
+		want = line.next
+	}
+	if !slices.Contains(want, r.call.at()) {
+		r.t.Errorf("%s, %s from %s: %s, and the table says %v", at, on, from, r.call.at(), want)
 	}
 }
 
@@ -125,7 +147,9 @@ type fakeSession struct {
 	canceled bool
 	offering bool  // an offer of ours is out
 	owed     bool  // the peer's offer waits for AnswerOffer or RefuseOffer
+	asks     bool  // it is a wish for ours
 	reoffers error // what Reoffer says
+	gone     bool  // the peer took its offer back
 }
 
 func (s *fakeSession) order(name string, legal bool) {
@@ -177,14 +201,18 @@ func (s *fakeSession) Bye(reason string, extra ...sip.Header) {
 func (s *fakeSession) Reoffer(text []byte) error {
 	s.order("reoffer", s.state == sip.Established && !s.offering && !s.owed)
 	if s.reoffers == nil {
-		s.offering, s.local = true, text
+		s.offering, s.asks, s.local = true, false, text
 	}
 	return s.reoffers
 }
 
 func (s *fakeSession) AnswerOffer(text []byte) error {
 	s.order("answer_offer", s.owed)
-	s.owed, s.local = false, text
+	s.owed = false
+	if s.gone {
+		return sip.ErrSessionOver
+	}
+	s.local, s.offering = text, s.asks
 	return nil
 }
 
@@ -201,7 +229,7 @@ func (s *fakeSession) Info(_ string, body []byte) {
 // offer is an offer of the session's peer; what the call made of it is in
 // local or failure.
 func (s *fakeSession) offer(text []byte) {
-	s.owed, s.failure = true, nil
+	s.owed, s.asks, s.failure = true, text == nil, nil
 	s.r.event(s.who, sip.Event{Kind: sip.Offered, SDP: text})
 }
 
@@ -210,6 +238,7 @@ type fakeBridge struct {
 	legs   [2]media.Leg
 	set    [2]int
 	closed int
+	played [2]string
 }
 
 func (b *fakeBridge) Local(s media.Side) netip.AddrPort {
@@ -234,6 +263,16 @@ func (b *fakeBridge) Set(s media.Side, l media.Leg) error {
 	}
 	b.legs[s] = l
 	b.set[s]++
+	return nil
+}
+
+func (b *fakeBridge) Play(s media.Side, digits string, _ time.Duration) error {
+	if !slices.ContainsFunc(b.legs[s].Send, func(p media.Payload) bool { return p.Kind == media.Event }) {
+		return media.ErrNoEvents
+	}
+	if b.played[s] += digits; len(b.played[s]) > 3 {
+		return media.ErrDigits
+	}
 	return nil
 }
 
@@ -280,7 +319,7 @@ func (d describe) text() []byte {
 }
 
 // parsed reads what the call wrote.
-func parsed(t testing.TB, text []byte) *sdp.Audio {
+func parsed(t tester, text []byte) *sdp.Audio {
 	t.Helper()
 	d, err := sdp.Parse(text)
 	if err != nil || d.Audio == nil {
@@ -290,7 +329,7 @@ func parsed(t testing.TB, text []byte) *sdp.Audio {
 }
 
 // origin is the o= line of a description.
-func origin(t testing.TB, text []byte) (id, version uint64) {
+func origin(t tester, text []byte) (id, version uint64) {
 	t.Helper()
 	if _, err := fmt.Sscanf(strings.Split(string(text), "\r\n")[1], "o=- %d %d", &id, &version); err != nil {
 		t.Fatalf("%v in %s", err, text)

@@ -39,7 +39,6 @@ type stimulus uint8
 const (
 	ringTimeout stimulus = stimulus(sip.Info) + 1 + iota // nobody answered in ring_timeout
 	stopped                                              // an order to end the call
-	again                                                // a re-offer that had to wait may be tried
 	asked                                                // Offered, without a session description: for an offer of ours
 	differs                                              // the other peer's will is not what this one was told
 	stimuli
@@ -51,8 +50,6 @@ func (s stimulus) String() string {
 		return "ring_timeout"
 	case stopped:
 		return "stop"
-	case again:
-		return "again"
 	case asked:
 		return "asked_for_offer"
 	case differs:
@@ -100,6 +97,8 @@ var transitions = []transition{
 
 	{[]phase{answered}, []party{theCaller}, stimulus(sip.Confirmed), (*Call).confirmed,
 		"when the offer was ours, ACK has the answer and the caller's leg is set; BYE to both without a usable one", []phase{talking, over}},
+	{[]phase{answered}, []party{theCaller}, stimulus(sip.Cancelled), (*Call).cancelledLate,
+		"200 was still waiting for a PRACK (RFC 3262 3): BYE to the callee", []phase{over}},
 	{[]phase{answered}, []party{theCaller}, stimulus(sip.Unconfirmed), (*Call).unconfirmed,
 		"BYE to both (RFC 3261 13.3.1.4)", []phase{over}},
 	{[]phase{answered}, []party{theCaller}, stimulus(sip.OfferAnswered), (*Call).lateAnswer,
@@ -109,8 +108,6 @@ var transitions = []transition{
 		"BYE to the other; the dialog may also be lost: 481 or 408 to a request in it (RFC 5057), or a session timer that ran out (RFC 4028 10)", []phase{over}},
 	{[]phase{answered, talking}, []party{ourselves}, stopped, (*Call).byeBoth,
 		"BYE to both", []phase{over}},
-	{[]phase{talking}, []party{ourselves}, again, (*Call).tellAgain,
-		"re-offers that had to wait are tried again", []phase{talking}},
 
 	{[]phase{inviting, answered, talking}, either, stimulus(sip.Offered), (*Call).offered,
 		"by the leg's offer state, below", nil},
@@ -120,7 +117,7 @@ var transitions = []transition{
 		"by the leg's offer state, below", nil},
 	{[]phase{answered, talking}, either, stimulus(sip.OfferRefused), (*Call).exchanged,
 		"by the leg's offer state, below", nil},
-	{[]phase{talking}, either, stimulus(sip.OfferAgain), (*Call).exchanged,
+	{[]phase{answered, talking}, either, stimulus(sip.OfferAgain), (*Call).exchanged,
 		"by the leg's offer state, below", nil},
 	{[]phase{inviting, answered, talking}, either, stimulus(sip.Info), (*Call).info,
 		"digits are played to the other leg as events (RFC 4733), or go on as INFO", nil},
@@ -148,21 +145,21 @@ type move struct {
 // exchange in the INVITE transaction is theirs.
 var exchanges = []move{
 	{[]exchange{stable, weOffered}, stimulus(sip.Offered), (*Call).answerOffer,
-		"answered at once: address, port, codec and keys are ours to absorb, the direction is answered by what the other peer wants; an unusable offer gets 488 with a Warning. While our own re-offer waits after 491 it goes on waiting", nil},
+		"answered at once: address, port, codec and keys are ours to absorb, the direction is answered by what the other peer wants; an unusable offer gets 488 with a Warning, and one before the INVITE's exchange is complete 491. While our own re-offer waits after 491 it goes on waiting", nil},
 	{[]exchange{stable, weOffered}, asked, (*Call).offerAll,
-		"a re-INVITE without an offer: all that we carry, in the direction that the other peer wants", []exchange{weOffered}},
+		"a re-INVITE without an offer: all that we carry, in the direction that the other peer wants; 491 before the INVITE's exchange is complete", []exchange{weOffered, stable}},
 	{[]exchange{theyOffered}, stimulus(sip.Offered), (*Call).refuseCrossing,
 		"491: the offer in the INVITE is not answered yet", []exchange{theyOffered}},
 	{[]exchange{theyOffered}, asked, (*Call).refuseCrossing,
 		"491: the offer in the INVITE is not answered yet", []exchange{theyOffered}},
 	{[]exchange{stable}, differs, (*Call).reoffer,
-		"an offer with the direction that the other peer wants now: hold and resume are carried", []exchange{weOffered, stable}},
+		"an offer with the direction that the other peer wants now: hold and resume are carried. Behind another exchange it waits for offer_again", []exchange{weOffered, stable}},
 	{[]exchange{weOffered, stable}, stimulus(sip.OfferAnswered), (*Call).takeReoffered,
 		"the leg is set by the answer, and the peer's will by those bits of it that the offer asked for; an unusable answer leaves the leg as it was", []exchange{stable}},
 	{[]exchange{weOffered}, stimulus(sip.OfferRefused), (*Call).offerRefused,
 		"the leg stays as it was; the same is not offered again", []exchange{stable}},
-	{[]exchange{weOffered}, stimulus(sip.OfferAgain), (*Call).offerAgain,
-		"what is wanted now is offered, if it still differs", []exchange{stable}},
+	{[]exchange{weOffered, stable}, stimulus(sip.OfferAgain), (*Call).offerAgain,
+		"the way is free, after 491 or behind another exchange: what is wanted now is offered, if it still differs", []exchange{stable}},
 }
 
 type transitionKey struct {
