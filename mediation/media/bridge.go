@@ -163,6 +163,7 @@ func (b *Bridge) closePorts() {
 		h := &b.halves[s]
 		h.rtp.Close()
 		h.rtcp.Close()
+		h.open.wipe()
 		h.set, h.open, h.seal = false, nil, nil // the derived keys are in the library's contexts
 	}
 }

@@ -1,8 +1,11 @@
 package media
 
 import (
+	"bytes"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pion/rtp"
@@ -21,6 +24,11 @@ const (
 	// keyOverlap is how long the keys that a leg had before are still good, for
 	// packets that were under way when signalling changed them.
 	keyOverlap = 5 * time.Second
+	// keyHistory is how many remote keys before the present one are remembered with
+	// the packets that came under them. A call that goes away to another device and
+	// comes back has two or three; a key that comes back after this many others is
+	// taken for a new one.
+	keyHistory = 8
 )
 
 // newContext makes a cryptographic context of one direction. pion/srtp leaves
@@ -51,6 +59,8 @@ func (s *sealer) rtcp(b []byte) ([]byte, error) { return s.ctx.EncryptRTCP(b, b,
 // opened is one context that received packets may belong to, with the sources
 // that it knows.
 type opened struct {
+	profile  Profile
+	key      []byte // a copy, to know the key by when it comes back; wiped when it is forgotten
 	ctx      *srtp.Context
 	minRTP   int // what has to follow the header, in bytes
 	minRTCP  int // what an SRTCP packet is long at least, in bytes
@@ -66,11 +76,16 @@ type opened struct {
 // more, because peers disagree whether it goes on under a new key (RFC 3711
 // section 3.3.1) or starts over (RFC 4568 section 6.4, and every phone that just
 // makes a new context); and the old key. Authentication tells which is right.
+//
+// A key that was in use before goes on where it was left: with a context made anew,
+// everything that was ever sent under it could be replayed (RFC 3711 section
+// 3.3.2), and its rollover counter would be wrong.
 type opener struct {
 	now       *opened
 	alternate *opened // the same key, counting on
 	old       *opened
 	until     time.Time // when alternate and old are given up
+	past      []*opened // under other keys, the oldest first
 }
 
 func newOpener(p Profile, key []byte) (*opener, error) {
@@ -86,7 +101,7 @@ func newOpened(p Profile, key []byte) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{ctx: ctx, minRTP: suites[p].rtpTag, minRTCP: p.rtcpOverhead() + 8}, nil
+	return &opened{profile: p, key: bytes.Clone(key), ctx: ctx, minRTP: suites[p].rtpTag, minRTCP: p.rtcpOverhead() + 8}, nil
 }
 
 // succeed takes over from the opener of the key before; alternate is a second
@@ -94,10 +109,58 @@ func newOpened(p Profile, key []byte) (*opened, error) {
 func (o *opener) succeed(before *opener, alternate *opened, ssrc uint32, now time.Time) {
 	o.old = before.now
 	o.until = now.Add(keyOverlap)
+	before.alternate.wipe()
+	o.past = before.past
+	if before.now.used() {
+		o.past = append(o.past, before.now)
+	} else {
+		before.now.wipe() // there is nothing to remember, nor is it known which way it counts
+	}
+	if i := slices.IndexFunc(o.past, o.now.same); i >= 0 {
+		o.now.wipe()
+		alternate.wipe()
+		o.now = o.past[i]
+		o.past = slices.Delete(o.past, i, i+1)
+		return
+	}
+	if len(o.past) > keyHistory {
+		o.past[0].wipe()
+		o.past = slices.Delete(o.past, 0, 1)
+	}
 	if roc, ok := before.now.ctx.ROC(ssrc); ok && roc > 0 {
 		alternate.ctx.SetROC(ssrc, roc)
 		alternate.rtpSSRC = 1
 		o.alternate = alternate
+	} else {
+		alternate.wipe()
+	}
+}
+
+// used reports whether a packet came under the key.
+func (o *opened) used() bool { return o.rtpSSRC+o.rtcpSSRC > 0 }
+
+// same reports whether two contexts are of one key.
+func (o *opened) same(other *opened) bool {
+	return o.profile == other.profile && subtle.ConstantTimeCompare(o.key, other.key) == 1
+}
+
+// wipe forgets the key; the derived ones are in the library's context. o may be
+// nil.
+func (o *opened) wipe() {
+	if o != nil {
+		clear(o.key)
+	}
+}
+
+// wipe forgets all keys.
+func (o *opener) wipe() {
+	if o == nil {
+		return
+	}
+	o.now.wipe()
+	o.alternate.wipe()
+	for _, before := range o.past {
+		before.wipe()
 	}
 }
 
@@ -107,6 +170,7 @@ func (o *opener) rtp(b []byte, h *header, w *worker, now time.Time) ([]byte, Dro
 		return o.now.rtp(b, h, &w.header)
 	}
 	if now.After(o.until) {
+		o.alternate.wipe()
 		o.old, o.alternate = nil, nil
 		return o.now.rtp(b, h, &w.header)
 	}
@@ -120,6 +184,7 @@ func (o *opener) rtp(b []byte, h *header, w *worker, now time.Time) ([]byte, Dro
 	if o.alternate != nil {
 		copy(b, copied)
 		if out, drop := o.alternate.rtp(b, h, &w.header); drop == passed {
+			o.now.wipe()
 			o.now, o.alternate = o.alternate, nil
 			return out, drop
 		}
