@@ -17,6 +17,7 @@ type setting struct {
 	more               []string // further lines of mediation
 	poolPeer, gatePeer string   // instead of the usual next_hop and peer
 	heartbeat          bool     // the side's lines say so, or the default is wanted
+	patient            bool     // the test waits for a long timer: it begins at once, whatever else runs
 }
 
 // The addresses of a lab, the last byte of each. Three digits each, so that none is the beginning of another.
@@ -32,6 +33,9 @@ const (
 	poolSide, gatewaySide        = "pool", "gateway"
 	poolToGateway, gatewayToPool = "pool to gateway", "gateway to pool"
 )
+
+// places bounds how many causeways are busy at a time, on two cores. Those that wait for a long timer are not busy.
+var places = make(chan struct{}, 16)
 
 // lab is one causeway between two sides on a network of its own.
 type lab struct {
@@ -67,6 +71,10 @@ func newLab(t testing.TB, s setting) *lab {
 // start runs causeway. The peers should be there by then.
 func (l *lab) start() *lab {
 	l.t.Helper()
+	if !l.patient {
+		places <- struct{}{}
+		l.t.Cleanup(func() { <-places })
+	}
 	l.dir = l.t.TempDir()
 	admin := netip.AddrPortFrom(l.net.Addr(1), 8480).String()
 	l.Causeway = rig.Serve(l.t, binaries.Checked, l.dir, l.configuration(admin), admin)

@@ -19,12 +19,13 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-// waitTogether lets many more tests run side by side than there are cores: most of them wait for a timer of 32 s.
+// waitTogether has all tests begin at once: those that wait for long timers wait together, and the others take turns in
+// places of their own.
 func waitTogether() {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		_ = flag.Set("test.parallel", "40")
+		_ = flag.Set("test.parallel", "1000")
 	}
 }
 

@@ -221,3 +221,5 @@ func hostPort(uri string) string {
 	}
 	return rest
 }
+
+func contains(list, token string) bool { return strings.Contains(strings.ToLower(list), token) }

@@ -43,7 +43,10 @@ func (w *scenario) sent(retransmit bool, body string, lines ...string) {
 		}
 	}
 	if body != "" {
-		w.WriteString("Content-Type: application/sdp\nContent-Length: [len]\n\n" + body)
+		if !strings.Contains(strings.Join(lines, "\n"), "Content-Type:") {
+			w.WriteString("Content-Type: application/sdp\n")
+		}
+		w.WriteString("Content-Length: [len]\n\n" + body)
 	} else {
 		w.WriteString("Content-Length: 0\n\n")
 	}
@@ -334,7 +337,7 @@ func play(t *testing.T, name string, s setting, caller, callee script, after fun
 				from, to = to, from
 			}
 			var b *sipp.Peer
-			if callee != nil {
+			if len(callee) > 0 {
 				b = l.sipp(t, to, callee)
 			}
 			a := l.sipp(t, from, caller)

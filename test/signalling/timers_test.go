@@ -75,7 +75,7 @@ func TestTimers(t *testing.T) {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(name+", "+network, func(t *testing.T) {
 				t.Parallel()
-				both(t, setting{pool: network, gateway: network, more: []string{"ring_timeout: 100s"}}, func(t *testing.T, p parties) {
+				both(t, setting{patient: true, pool: network, gateway: network, more: []string{"ring_timeout: 100s"}}, func(t *testing.T, p parties) {
 					began := time.Now()
 					check := timer(t, p)
 					time.Sleep(time.Until(began.Add(64*t1 + 2*time.Second)))
