@@ -18,9 +18,10 @@ type phoneStage struct {
 	phone *baresip.Phone
 	peer  *endpoint // at the other end
 
-	ofPool bool // the phone
-	proxy  *kamailio
-	port   int // of the phone's SIP
+	ofPool  bool // the phone
+	proxy   *kamailio
+	port    int  // of the phone's SIP
+	listens bool // the phone takes all that is sent to it
 }
 
 // phoneAs says what the phone is.
