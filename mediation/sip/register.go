@@ -137,6 +137,8 @@ func RunRegistration(ctx context.Context, ex exchanger, r *Registration) {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil { // asked again: both may have been ready
 			r.leave(ctx, ex)
 			return
 		}
