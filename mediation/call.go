@@ -45,7 +45,6 @@ type incoming struct {
 	parties sip.Parties
 	offer   []byte // nil: late offer
 	hops    uint32 // Max-Forwards left for the INVITE that continues it
-	carried []sip.Header
 }
 
 // invited is what came of inviting the callee.

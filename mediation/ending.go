@@ -76,7 +76,7 @@ func (c *Call) unconfirmed(party, sip.Event) {
 func (c *Call) hungUp(from party, ev sip.Event) {
 	far := c.legs[from.other()].session
 	if f := ev.Failure; f != nil {
-		far.Bye(reasonSIP(f.Code, f.PhraseText()))
+		far.Bye(reasonSIP(f.Code, (&sip.Failure{Code: f.Code}).PhraseText())) // in our words, not the peer's
 		by := c.name(from)
 		if f.Local {
 			by = causeway

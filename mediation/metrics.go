@@ -28,6 +28,12 @@ var (
 	descDropped   = desc("call_events_dropped_total", "Provisional responses and INFOs given up because a call's mailbox was full.")
 	descSIPDrops  = desc("sip_dropped_total", "What arrived and was neither served nor answered.", "side", "reason")
 	descSessions  = desc("sip_sessions", "SIP sessions known.", "side")
+	descPeer      = desc("sip_peer_up", "Whether calls can go to the side: 0 when every address of its peer is down.", "side")
+	descTargets   = desc("sip_peer_addresses", "Addresses of the side's peer.", "side", "state")
+	descConns     = desc("sip_connections", "Connections open, whoever made them.", "side", "network")
+	descUnproven  = desc("sip_connections_unproven", "Connections without a valid request yet.", "side")
+	descWithheld  = desc("sip_withheld_total", "Headers, or parts of them, that were not fit to cross.", "reason")
+	descBinding   = desc("sip_registered", "Whether the gateway's registrar holds our binding; no series without gateway.register.")
 )
 
 // Describe implements prometheus.Collector. The media plane's counters are
@@ -72,8 +78,40 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		ep := s.sides[side].endpoint
 		gauge(descSessions, float64(ep.Sessions()), name)
 		ep.Drops().Each(func(reason string, n uint64) { count(descSIPDrops, n, name, reason) })
+		gauge(descPeer, oneIf(s.up(side)), name)
+		up, down := s.addresses(side)
+		gauge(descTargets, float64(up), name, "up")
+		gauge(descTargets, float64(down), name, "down")
+		conns := ep.Connections()
+		for network, n := range conns.Networks {
+			gauge(descConns, float64(n), name, network)
+		}
+		gauge(descUnproven, float64(conns.Unproven), name)
+		if r := ep.Registration(); r != nil {
+			gauge(descBinding, oneIf(r.Status().Registered))
+		}
 	}
+	s.numbering.Withheld.Each(func(reason string, n uint64) { count(descWithheld, n, reason) })
 	s.collectMedia(ch)
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// addresses counts those of a side's peer.
+func (s *Server) addresses(side media.Side) (up, down int) {
+	for _, status := range s.sides[side].peer.Status() {
+		if status.Up {
+			up++
+		} else {
+			down++
+		}
+	}
+	return up, down
 }
 
 // collectMedia publishes the plane's counters under its own names and labels.

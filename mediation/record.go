@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"causeway/mediation/media"
 	"causeway/mediation/sip"
@@ -77,13 +75,6 @@ func shownFailure(ev sip.Event) *sip.Failure {
 		f.Reason, f.Headers = sip.TakeReason(ev.Carried)
 	}
 	return f
-}
-
-// without are the headers whose names are not among those there already.
-func without(headers, there []sip.Header) []sip.Header {
-	return slices.DeleteFunc(slices.Clone(headers), func(h sip.Header) bool {
-		return slices.ContainsFunc(there, func(t sip.Header) bool { return strings.EqualFold(t.Name, h.Name) })
-	})
 }
 
 // reasonSIP is a Reason header value of protocol SIP (RFC 3326 2).

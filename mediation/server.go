@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,7 +79,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.numbering = sip.Numbering{RemovePlus: cfg.RemovePlus, Profile: profile}
+	s.numbering = sip.Numbering{
+		RemovePlus: cfg.RemovePlus, Profile: profile, Hide: hostsOf(cfg.Mediation), Withheld: &sip.Withheld{},
+	}
 	s.plane, err = media.NewPlane(media.Config{
 		First: cfg.Ports.First, Last: cfg.Ports.Last,
 		PoolAddr: cfg.Pool.MediaAddress, GatewayAddr: cfg.Gateway.MediaAddress,
@@ -98,10 +99,7 @@ func New(cfg Config) (*Server, error) {
 
 // incoming makes a call of an INVITE; it runs on a transport's goroutine.
 func (s *Server) incoming(from media.Side, session *sip.Session) {
-	in := incoming{
-		from: from, parties: sip.PartiesOf(session.Invite()), offer: session.SDP(), hops: session.HopsLeft(),
-		carried: s.carry(from, session.Invite()),
-	}
+	in := incoming{from: from, parties: sip.PartiesOf(session.Invite()), offer: session.SDP(), hops: session.HopsLeft()}
 	call := newCall(s, newCallID(), in, session)
 	session.Own(call.post(theCaller))
 	// Admission was asked before there was a session, and others may have been
@@ -129,8 +127,7 @@ func (s *Server) incoming(from media.Side, session *sip.Session) {
 func (s *Server) invite(in incoming, offer []byte, post func(sip.Event) bool) invited {
 	to := &s.sides[other(in.from)]
 	out := s.present(in.from, in.parties)
-	headers := append(slices.Clone(out.Headers), without(in.carried, out.Headers)...)
-	invite := to.endpoint.NewInvite(out.RequestURI, out.From, out.To, in.hops, headers...)
+	invite := to.endpoint.NewInvite(out.RequestURI, out.From, out.To, in.hops, out.Headers...)
 	return invited{session: to.endpoint.Invite(invite, offer, post), sent: out}
 }
 

@@ -109,6 +109,17 @@ func (s *Server) open(which media.Side, cfg sip.Config) (err error) {
 	return err
 }
 
+// hostsOf are the hosts that the settings name: no text that has one of them
+// crosses from one side to the other.
+func hostsOf(m *conf.Mediation) []string {
+	hosts := []string{m.Pool.NextHop.Host, m.Gateway.Peer.Host, m.Gateway.TLS.Name}
+	hosts = append(hosts, m.Pool.PeerNames()...)
+	if r := m.Gateway.Register; r != nil {
+		hosts = append(hosts, r.Registrar.Host, r.AOR.Host)
+	}
+	return slices.DeleteFunc(hosts, func(h string) bool { return h == "" })
+}
+
 // carry is what of a message from one side the other may see.
 func (s *Server) carry(from media.Side, msg sip.Message) []sip.Header {
 	to := &s.sides[other(from)]
