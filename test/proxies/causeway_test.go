@@ -160,6 +160,18 @@ func (s *causeway) dropped(side, reason string) float64 {
 	return s.Metric(fmt.Sprintf("causeway_mediation_sip_dropped_total{reason=%q,side=%q}", reason, side))
 }
 
+// drops are the reasons of both sides that were counted.
+func (s *causeway) drops() []string {
+	s.t.Helper()
+	var all []string
+	for series, n := range s.Metrics() {
+		if strings.HasPrefix(series, "causeway_mediation_sip_dropped_total") && n > 0 {
+			all = append(all, fmt.Sprint(series, " ", n))
+		}
+	}
+	return all
+}
+
 // logged returns the lines of the log so far that have every one of the words.
 func (s *causeway) logged(words ...string) []string {
 	var found []string
