@@ -209,7 +209,7 @@ func (c *Call) end(by, reason string, err error) {
 func (c *Call) establish(s *session) {
 	c.mu.Lock()
 	first := c.session == nil
-	if old := c.session; old != nil && old.suite == s.suite &&
+	if old := c.session; old != nil && old != s && old.suite == s.suite &&
 		bytes.Equal(old.localKey, s.localKey) && bytes.Equal(old.remoteKey, s.remoteKey) {
 		s.protection = old.protection // it knows where both streams are
 	}
