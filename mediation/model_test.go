@@ -15,10 +15,8 @@ import (
 // peerModel is the slow oracle of one leg: what a session may tell by the
 // promises of *sip.Session, and what was told to it.
 type peerModel struct {
-	s        *fakeSession
-	hold     string
-	late     bool // our offer is out on the caller's leg and has no answer
-	accepted bool
+	s    *fakeSession
+	late bool // the caller's INVITE had no offer
 }
 
 // may lists what this leg's session can tell next.

@@ -35,9 +35,8 @@ type tester interface {
 
 // rigOptions: the caller is on the pool's side.
 type rigOptions struct {
-	offer            []byte // of the caller's INVITE; nil: late offer
-	pool, gateway    conf.SRTPPolicy
-	pending, crossed bool // Reoffer fails with ErrPending; every re-offer meets 491
+	offer         []byte // of the caller's INVITE; nil: late offer
+	pool, gateway conf.SRTPPolicy
 }
 
 func newRig(t tester, o rigOptions) *rig {
