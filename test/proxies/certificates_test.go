@@ -3,6 +3,7 @@ package proxies
 import (
 	"crypto/tls"
 	"fmt"
+	stdnet "net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,7 +118,8 @@ func TestCertificateOutOfDate(t *testing.T) {
 	}
 	counted := refusals(t, s, "certificate_expired", []string{nameB}, 0)
 	config.ServerName = nameA
-	conn, err := tls.Dial("tcp", fmt.Sprintf("%s:5060", net.Addr(gatewaySide)), config)
+	from := &stdnet.Dialer{LocalAddr: &stdnet.TCPAddr{IP: net.Addr(gateway).AsSlice()}}
+	conn, err := tls.DialWithDialer(from, "tcp", fmt.Sprintf("%s:5060", net.Addr(gatewaySide)), config)
 	if err == nil { // TLS 1.3 tells a client after its own end of the handshake
 		defer conn.Close()
 		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
