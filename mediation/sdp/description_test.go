@@ -65,6 +65,32 @@ func TestAnswerMirrorsTheOffer(t *testing.T) { // RFC 3264 6
 	}
 }
 
+// TestOfferAgain: an offer in a session keeps every line in its place, with our
+// own transport on ours and port 0 on the rest (RFC 3264 8).
+func TestOfferAgain(t *testing.T) {
+	last, err := Parse([]byte(strings.Replace(offerText, "m=audio", "m=image 4000 udptl t38\r\nm=audio", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := last.Media(); got != "image, audio, video" {
+		t.Errorf("about %s", got)
+	}
+	offer := string(Local{
+		SessionID: 5, Version: 2, RTP: netip.MustParseAddrPort("127.0.0.1:60000"), Proto: "RTP/AVP",
+		Formats: []Format{{Type: 0, Name: "PCMU", Clock: 8000}}, Direction: "inactive",
+	}.OfferAgain(last))
+	at := 0
+	for _, want := range []string{
+		"o=- 5 2 IN IP4 127.0.0.1\r\n", "m=image 0 udptl t38\r\n", "m=audio 60000 RTP/AVP 0\r\n", "a=inactive\r\n", "m=video 0 RTP/AVP 96\r\n",
+	} {
+		i := strings.Index(offer[at:], want)
+		if i < 0 {
+			t.Fatalf("no %q in its place:\n%s", want, offer)
+		}
+		at += i
+	}
+}
+
 func TestHorrors(t *testing.T) {
 	head := "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nt=0 0\r\n"
 	for name, tt := range map[string]struct {
@@ -167,6 +193,12 @@ func FuzzParse(f *testing.F) {
 		}
 		if len(back.lines) != len(d.lines) {
 			t.Fatalf("%d lines answered by %d", len(d.lines), len(back.lines))
+		}
+		again, err := Parse(Local{
+			RTP: netip.MustParseAddrPort("[::1]:60000"), Proto: "RTP/SAVP", Formats: []Format{{Type: 8, Name: "PCMA", Clock: 8000}},
+		}.OfferAgain(back))
+		if err != nil || again.Audio == nil || again.index != d.index || len(again.lines) != len(d.lines) {
+			t.Fatalf("offer again: %v, %+v after %+v", err, again, d)
 		}
 	})
 }
