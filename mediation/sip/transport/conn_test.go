@@ -180,6 +180,31 @@ func TestAcceptedConnectionIsUsed(t *testing.T) {
 	}
 }
 
+// TestNewestIsFound: of several connections to one address the youngest is the
+// likeliest to be whole.
+func TestNewestIsFound(t *testing.T) {
+	ours := newAuthority(t, "ours")
+	both := ours.issue(t, certificate{dns: []string{"a.example.org", "b.example.org"}})
+	server, client := identity(t, both, IdentityOptions{CA: ours.file})
+	b := open(t, "tls", func(cfg *Config) { cfg.ServerTLS = server })
+	a := open(t, "tcp", func(cfg *Config) { cfg.ClientTLS = client })
+	var flows []Flow
+	for _, name := range []string{"a.example.org", "b.example.org"} {
+		f, err := a.Dial(t.Context(), "tls", b.addr(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := a.Find("tls", b.addr()); !ok || got != f {
+			t.Errorf("found %v, the newest is %v", got, f)
+		}
+		flows = append(flows, f)
+	}
+	a.End(flows[1], net.ErrClosed)
+	if got, ok := a.Find("tls", b.addr()); !ok || got != flows[0] {
+		t.Errorf("found %v, left is %v", got, flows[0])
+	}
+}
+
 // TestTextOfHeaders is read as RFC 3261 25.1 has it, where the parser is not
 // asked.
 func TestTextOfHeaders(t *testing.T) {

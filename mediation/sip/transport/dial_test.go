@@ -119,8 +119,8 @@ func TestOneCallerGivesUp(t *testing.T) {
 	if r := <-r3; !errors.Is(r.err, context.Canceled) {
 		t.Errorf("the third got %v", r.err)
 	}
+	r2 = dial(second) // which has nothing to do with the one that is being given up
 	_ = wantEnd(t, stuck)
-	r2 = dial(second)
 	raw, err = listener.Accept()
 	if err != nil {
 		t.Fatal(err)

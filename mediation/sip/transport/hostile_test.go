@@ -268,6 +268,7 @@ func TestReply(t *testing.T) {
 		{udp, "SIP/2.0/UDP 192.0.2.1:5070;rport;branch=b", "192.0.2.1:40000", "rport=40000"},
 		{udp, "SIP/2.0/UDP gw.example.org:5070;RPORT=1;branch=b", "192.0.2.1:40000", "RPORT=40000"},
 		{udp, "SIP/2.0/UDP 198.51.100.9:5070;received=198.51.100.8;maddr=198.51.100.7", "192.0.2.1:5070", "received=192.0.2.1"},
+		{udp, "SIP/2.0/UDP 192.0.2.1:5070;Received=198.51.100.8;received=198.51.100.8", "192.0.2.1:5070", "received=192.0.2.1"},
 		{udp, "SIP/2.0/UDP [2001:db8::9]:5070;branch=b", "192.0.2.1:5070", "received=192.0.2.1"},
 		{udp, "SIP/2.0/UDP [2001:db8::9];branch=b", "192.0.2.1:5060", "received=192.0.2.1"},
 		{udp, "SIP/2.0/UDP 192.0.2.1:99999;branch=b", "192.0.2.1:5060", "received=192.0.2.1"},

@@ -199,6 +199,7 @@ func TestIdentityOfPeers(t *testing.T) {
 		{"the common name beside others", ours.issue(t, certificate{cn: "gw.example.org", dns: []string{"a.example.org"}}), IdentityOptions{}, none, ""},
 		{"a sip uri", ours.issue(t, certificate{uris: []string{"sip:gw.example.org"}}), IdentityOptions{}, none, ""},
 		{"a user's sip uri", ours.issue(t, certificate{uris: []string{"sip:gw@gw.example.org"}}), IdentityOptions{}, DropCertificateName, "gw.example.org exactly"},
+		{"a uri of another kind", ours.issue(t, certificate{uris: []string{"im:gw.example.org"}}), IdentityOptions{}, DropCertificateName, "im:gw.example.org"},
 		{"another name", ours.issue(t, certificate{cn: "evil.example.org", dns: []string{"other.example.org"}}), IdentityOptions{},
 			DropCertificateName, `carries CN "evil.example.org", DNS "other.example.org", expected is gw.example.org exactly`},
 		{"a wildcard", ours.issue(t, certificate{cn: "*.example.org", dns: []string{"*.example.org"}}), IdentityOptions{}, DropCertificateName, `"*.example.org"`},
@@ -457,6 +458,30 @@ func TestPlainClientConfiguration(t *testing.T) {
 		t.Error("connected to b")
 	}
 	a.counted(t, DropCertificateName, 1)
+}
+
+// TestNoSessionIsResumed: what a certificate was worth at its first handshake,
+// it need not be at the next.
+func TestNoSessionIsResumed(t *testing.T) {
+	ours := newAuthority(t, "ours")
+	server, _ := identity(t, ours.issue(t, certificate{cn: "us.example.org"}), IdentityOptions{CA: ours.file})
+	s := open(t, "tls", func(cfg *Config) { cfg.ServerTLS = server })
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cache := tls.NewLRUClientSessionCache(1)
+		for i := range 2 {
+			conn := tls.Client(dialFrom(t, "tcp", "127.0.0.3", s.addr()),
+				&tls.Config{InsecureSkipVerify: true, ClientSessionCache: cache, ServerName: "us.example.org", MaxVersion: version})
+			write(t, conn, options(i))
+			if err := s.Send(s.next(t).flow, []byte("END")); err != nil {
+				t.Fatal(err)
+			}
+			want(t, conn, "END") // with what tickets came before it
+			if conn.ConnectionState().DidResume {
+				t.Errorf("%s: resumed", tls.VersionName(version))
+			}
+			conn.Close()
+		}
+	}
 }
 
 // TestHandshakeIsBounded: a peer that does not finish it has no connection for
