@@ -103,12 +103,20 @@ func (c *Call) earlyAnswer(ev sip.Event) error {
 	if _, known := l.early[ev.Fork]; !known && len(l.early) >= maxForks {
 		return conflictf("more than %d early dialogs", maxForks)
 	}
+	defer l.hear(ev.Fork)()
 	d, err := c.takeAnswer(theCallee, ev.SDP, l.early[ev.Fork].secured)
 	if err != nil {
 		return err
 	}
 	l.early[ev.Fork] = earlyAnswer{d, l.sec.on}
 	return nil
+}
+
+// hear notes whose answer is being taken, until what it returns is called.
+func (l *leg) hear(fork string) (done func()) {
+	l.anew = l.heard != "" && l.heard != fork
+	l.heard = fork
+	return func() { l.anew = false }
 }
 
 // answer connects the legs when the callee answers.
@@ -148,6 +156,7 @@ var errNoAnswer = errors.New("no session description answers ours")
 // or by the one that the same fork sent before.
 func (c *Call) finalAnswer(ev sip.Event) error {
 	l := &c.legs[theCallee]
+	defer l.hear(ev.Fork)()
 	before, known := l.early[ev.Fork]
 	body := ev.SDP
 	switch {

@@ -82,6 +82,10 @@ type leg struct {
 	refused *flow // the offer that the peer refused, not to be made again
 	waiting bool  // an offer of ours has to wait: OfferAgain says when it need not
 
+	// heard is the fork whose answer set the leg last; anew says that the one
+	// being taken is another's.
+	heard string
+	anew  bool
 	// early are the answers in provisional responses, by fork.
 	early map[string]earlyAnswer
 }
@@ -143,7 +147,9 @@ type terms struct {
 // take makes the terms the leg's: in the bridge first, which may refuse them.
 func (c *Call) take(l *leg, t terms) error {
 	receive := joined(t.local, l.receive)
-	if err := c.bridge.Set(l.side, mediaLeg(t.remote.Audio, t.sec, receive, t.send, t.ours)); err != nil {
+	m := mediaLeg(t.remote.Audio, t.sec, receive, t.send, t.ours)
+	m.Anew = l.anew
+	if err := c.bridge.Set(l.side, m); err != nil {
 		return err
 	}
 	l.remote, l.sec, l.send, l.receive, l.ours = t.remote, t.sec, t.send, receive, t.ours

@@ -152,6 +152,15 @@ func (o *opened) wipe() {
 	}
 }
 
+// settle gives up the keys of before at once.
+func (o *opener) settle() {
+	if o == nil {
+		return
+	}
+	o.alternate.wipe()
+	o.old, o.alternate = nil, nil
+}
+
 // wipe forgets all keys.
 func (o *opener) wipe() {
 	if o == nil {

@@ -84,6 +84,10 @@ type Leg struct {
 	Send []Payload
 	// SRTP holds the keys; nil means plain RTP.
 	SRTP *SRTP
+	// Anew says that the peer is another than the one that was set before, as
+	// when another fork of a call is heard: what the earlier one still sends is
+	// not this leg's any more.
+	Anew bool
 }
 
 // Errors that [Bridge.Set] wraps when a leg cannot be used.

@@ -45,6 +45,7 @@ const (
 // It has no clock and is told arrival times.
 type reception struct {
 	started bool
+	awaits  bool // another peer's stream, which begins with whatever comes next
 	ssrc    uint32
 
 	// The present run of the sequence, as in A.1. Sequence numbers with their
@@ -77,7 +78,7 @@ type reception struct {
 // admit takes note of a packet's source and sequence number. extended is the
 // number with the cycles above it, for follows and begins.
 func (r *reception) admit(ssrc uint32, sequence uint16) (extended uint32, v verdict) {
-	if !r.started {
+	if !r.started || r.awaits {
 		return r.begin(ssrc, sequence), begins
 	}
 	if ssrc != r.ssrc {
@@ -122,7 +123,7 @@ func (r *reception) begin(ssrc uint32, sequence uint16) (extended uint32) {
 	if ssrc != r.ssrc {
 		r.jitter = 0 // of another clock (RFC 3550 A.8 keeps it per source)
 	}
-	r.started, r.ssrc, r.candidate = true, ssrc, false
+	r.started, r.ssrc, r.candidate, r.awaits = true, ssrc, false, false
 	// A whole cycle below the first number keeps the extended numbers of packets
 	// from before it, which may come late, from wrapping.
 	r.cycles, r.maxSequence = 1<<16, sequence
@@ -133,6 +134,10 @@ func (r *reception) begin(ssrc uint32, sequence uint16) (extended uint32) {
 	r.timed = false
 	return r.baseSequence
 }
+
+// await makes the next packet, whoever it is from, the first of a new run. What
+// came so far stays counted.
+func (r *reception) await() { r.awaits = true }
 
 // shift moves the window ahead and marks its newest place.
 func (r *reception) shift(by uint16) {

@@ -120,6 +120,10 @@ func (h *half) apply(leg *Leg, change keyChange, now time.Time) {
 	h.sendType = sendTypes(leg.Send)
 	h.convertTo = firstAudio(leg.Send)
 	h.applyKeys(leg.SRTP, change, now)
+	if leg.Anew {
+		h.open.settle()
+		h.in.await()
+	}
 	h.schedule(now)
 }
 
