@@ -209,7 +209,11 @@ func (u *UA) unbind() error {
 	return u.listener.Close()
 }
 
+// quiet keeps what sipgo says of its own connections, by a logger of the whole process, off standard error.
+var quiet = sync.OnceFunc(func() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) })
+
 func (u *UA) build() (err error) {
+	quiet()
 	u.stack, err = sipgo.NewUA(
 		sipgo.WithUserAgent(u.config.Name), sipgo.WithUserAgentHostname(u.addr.Addr().String()),
 		sipgo.WithUserAgenTLSConfig(u.config.TLS),
