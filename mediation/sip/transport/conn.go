@@ -21,6 +21,9 @@ const (
 	// in vain: closing it with bytes unread resets it, and the peer loses the
 	// answer.
 	lingerTimeout = 500 * time.Millisecond
+	// lingerBytes is how much of it is read at most: a peer that sends without end
+	// is cut off.
+	lingerBytes = 1 << 20
 	// maxQueued bounds what waits for a peer that does not read, in bytes.
 	maxQueued = 1 << 20
 )
@@ -249,7 +252,7 @@ func (c *conn) linger() {
 	if half, ok := c.raw.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // below TLS, whose own was said before
 	}
-	_, _ = io.Copy(io.Discard, c.raw)
+	_, _ = io.CopyN(io.Discard, c.raw, lingerBytes)
 }
 
 // read hands messages up until the connection ends, and says how and why.
