@@ -235,10 +235,11 @@ func (u *usage) inviteRefused(res *sip.Response) {
 	case u.calling.wantCancel:
 	case res.StatusCode == 422 && u.refresh.raise(res):
 		u.d.localSeq++
-		u.sendInvite(u.calling.base.Clone(), u.calling.tx.tries)
+		u.sendInvite(u.calling.base.Clone(), 0) // and it may be challenged anew
 		return
 	case res.StatusCode == 503:
-		u.env.report(u.calling.target, &Failure{Code: 503})
+		// A gateway whose trunks are busy says so too: what is up is for silence
+		// and the heartbeat to decide.
 		if u.failOver() {
 			return
 		}
@@ -298,7 +299,6 @@ func (u *usage) challenged(c *client, res *sip.Response) bool {
 	req.RemoveHeader("User-Agent")
 	if c.what == forInvite {
 		u.d.localSeq++
-		u.calling.base = withCredentials(u.calling.base, req)
 		u.sendInvite(req, c.tries+1)
 		return true
 	}
@@ -309,16 +309,6 @@ func (u *usage) challenged(c *client, res *sip.Response) bool {
 		u.offer.tx = again
 	}
 	return true
-}
-
-// withCredentials is base with the credentials of req, for what follows it.
-func withCredentials(base, req *sip.Request) *sip.Request {
-	out := base.Clone()
-	for _, name := range []string{"Authorization", "Proxy-Authorization"} {
-		out.RemoveHeader(name)
-		sip.CopyHeaders(name, req, out)
-	}
-	return out
 }
 
 // cancel gives the INVITE up: CANCEL goes as soon as a provisional response
