@@ -3,6 +3,7 @@ package conf
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -215,6 +216,42 @@ func TestManualLoads(t *testing.T) {
 		}
 		if cfg.Mediation == nil || len(cfg.Mediation.LocationProfile) != 5 || (cfg.Relay != nil) != (name == "with relay") {
 			t.Errorf("%s: mediation %v, relay %v", name, cfg.Mediation, cfg.Relay)
+		}
+	}
+}
+
+// TestExamplesOfTheManual loads the pieces of configuration that stand in docs/manual.md, each in place of the gateway of
+// a whole one.
+func TestExamplesOfTheManual(t *testing.T) {
+	manual, err := os.ReadFile(filepath.Join("..", "..", "docs", "manual.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := labFiles{dir: filepath.Join(t.TempDir(), "files"), now: today}
+	if err := files.ensure(); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := files.load("ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := files.makeCertificate("mediation", ca); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.sign("trunk-ca", files.template("trunk authority", labAuthorityLife), nil); err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(gateway:\n.*?)```").FindAllStringSubmatch(string(manual), -1)
+	if len(examples) == 0 {
+		t.Error("no example found")
+	}
+	for _, example := range examples {
+		text := "mediation:\n  pool: {listen: [tcp://192.0.2.10], peers: [192.0.2.0/24], next_hop: \"sip:192.0.2.20;transport=tcp\", srtp: rejected}\n"
+		for line := range strings.Lines(example[1]) {
+			text += "  " + line
+		}
+		if _, warnings, err := parse(filepath.Join(files.dir, "c.yaml"), []byte(text), testHost(), nil); err != nil || len(warnings) != 0 {
+			t.Errorf("%v %v in\n%s", err, warnings, text)
 		}
 	}
 }
