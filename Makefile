@@ -12,7 +12,7 @@ UNIT    = $(shell $(GO) list ./... | grep -vxF "$$($(GO) list $(PEERED))")
 FUZZFOR ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test peers unit race interop check lint fuzz clean
+.PHONY: help build demo test peers unit race interop soak check lint fuzz clean
 
 help: ## say what each verb does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ peers:
 # -v names every call that was made and, should a peer be missing, why its test was skipped.
 interop: peers
 	$(GO) test -v -count=1 -p=1 -timeout=9m $(PEERED)
+
+soak: peers ## 200 calls a second for a minute over TCP and UDP, each 10 s long: about five minutes
+	$(GO) test -v -count=1 -timeout=15m -run='^TestTwoHundredCallsASecond$$' ./test/proxies -soak
 
 check: lint race ## what a change must pass before review: format, vet, lint, tidy module, race detector
 

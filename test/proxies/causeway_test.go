@@ -40,6 +40,8 @@ type configuration struct {
 	Binary string // default: with the race detector
 	Name   string // default: causeway
 
+	LogLevel string
+
 	Pool, Gateway side
 
 	PoolPeers []string
@@ -56,7 +58,7 @@ const quiet = "heartbeat: {interval: 0s}"
 func standard(t *testing.T, net rig.Network) configuration {
 	t.Helper()
 	return configuration{
-		Net: net, Binary: binaries.Checked, Name: "causeway", Ports: "61000-61099",
+		Net: net, Binary: binaries.Checked, Name: "causeway", LogLevel: "debug", Ports: "61000-61099",
 		Pool: side{
 			Listen: []string{fmt.Sprintf("tls://%s:5061", net.Addr(poolSide))}, SRTP: "required",
 			Peer: fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(proxy)), TLS: everyone(t, net), More: []string{quiet},
@@ -100,7 +102,7 @@ func issue(id rig.Identity) (rig.PKI, error) {
 // yaml writes the configuration for a causeway that keeps its state below dir.
 func (c *configuration) yaml(dir, admin string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "state_dir: %s/state\nadmin: {listen: %q}\nlog: {level: debug, format: json}\n", dir, admin)
+	fmt.Fprintf(&b, "state_dir: %s/state\nadmin: {listen: %q}\nlog: {level: %s, format: json}\n", dir, admin, c.LogLevel)
 	fmt.Fprintf(&b, "mediation:\n  ports: %s\n", c.Ports)
 	for _, line := range c.More {
 		fmt.Fprintf(&b, "  %s\n", line)
