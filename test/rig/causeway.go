@@ -19,7 +19,8 @@ type Causeway struct {
 	*Process
 	Admin string // HOST:PORT of the admin server
 
-	t testing.TB
+	t    testing.TB
+	quit bool // it was told to end
 }
 
 // hasty ends a race detector soon: it waits a second otherwise, in every test.
@@ -52,9 +53,17 @@ func Serve(t testing.TB, binary, dir, configuration, admin string) *Causeway {
 	return c
 }
 
+// Quit stops causeway before the test ends, which may look at what it does then.
+func (c *Causeway) Quit() error {
+	c.quit = true
+	return c.Stop(syscall.SIGTERM, 15*time.Second)
+}
+
 // finish stops causeway and looks at what it leaves.
 func (c *Causeway) finish() {
-	if !c.Running() {
+	if c.quit {
+		// It was told to.
+	} else if !c.Running() {
 		c.t.Errorf("causeway ended during the test: %v", c.Wait(0))
 	} else if err := c.Stop(syscall.SIGTERM, 15*time.Second); err != nil {
 		c.t.Errorf("causeway on SIGTERM: %v", err)

@@ -2,6 +2,7 @@ package signalling
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,6 +33,7 @@ type agent struct {
 	links  []*link
 	known  []func(*message) bool // what may be heard without being expected
 	mute   bool                  // does not answer OPTIONS
+	says   string                // its answer to OPTIONS; "200 OK" when empty
 	pings  int                   // OPTIONS outside a dialog, heard so far
 	closed bool
 }
@@ -199,7 +201,7 @@ func (a *agent) take(m *message, err error, from netip.AddrPort, over *link) {
 		a.pings++
 		m.taken = true
 		if !a.mute && !a.closed {
-			_ = a.write(answerTo(m, "200 OK", "me"), from, over)
+			_ = a.write(answerTo(m, cmp.Or(a.says, "200 OK"), "me"), from, over)
 		}
 	}
 	m.again = slices.ContainsFunc(a.heard, func(o *message) bool { return o.raw == m.raw })
@@ -317,6 +319,13 @@ func (a *agent) quiet(fits func(*message) bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.known = append(a.known, fits)
+}
+
+// say changes the answer to OPTIONS.
+func (a *agent) say(status string) {
+	a.mu.Lock()
+	a.says = status
+	a.mu.Unlock()
 }
 
 func (a *agent) setMute(mute bool) {

@@ -235,3 +235,11 @@ func (l *lab) otherOf(c *call) netip.Addr {
 func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr(), port)
 }
+
+// stop ends causeway before the test does, as an operator would.
+func (l *lab) stop(t testing.TB) {
+	t.Helper()
+	if err := l.Quit(); err != nil {
+		t.Errorf("causeway on SIGTERM: %v", err)
+	}
+}

@@ -27,7 +27,7 @@ type scenario struct {
 	heard   string // method of the last request received
 	settled bool   // the first INVITE has had its final response
 	saved   map[string]bool
-	labels  int
+	alone   bool // nothing of a call is stored
 }
 
 // sent writes a <send> with lines of a message, its length and its body.
@@ -272,7 +272,7 @@ func (s script) xml(side, other string) (text string, caller bool) {
 	for method := range w.saved {
 		fmt.Fprintf(w, "<Reference variables=\"via%s,cseq%s\"/>\n", method, method)
 	}
-	if !w.caller {
+	if !w.caller && !w.alone {
 		w.WriteString(`<Reference variables="from,to,target"/>` + "\n")
 	}
 	w.WriteString("</scenario>\n")
@@ -303,12 +303,18 @@ func usual() string { return sippAudio(1, "0 8 101", "") }
 // sipp runs a script on a side of the lab.
 func (l *lab) sipp(t testing.TB, side string, s script, more ...string) *sipp.Peer {
 	t.Helper()
+	return l.sippAt(t, side, sipPort, s, more...)
+}
+
+// sippAt is sipp on a port of its own.
+func (l *lab) sippAt(t testing.TB, side string, port int, s script, more ...string) *sipp.Peer {
+	t.Helper()
 	other := l.net.Addr(poolOther)
 	if side == gatewaySide {
 		other = l.net.Addr(gateOther)
 	}
 	text, caller := s.xml(side, other.String())
-	r := sipp.Role{Name: side, IP: l.net.Addr(poolPeer).String(), Port: sipPort, MediaPort: 7000, More: more}
+	r := sipp.Role{Name: side, IP: l.net.Addr(poolPeer).String(), Port: port, MediaPort: 7000 + 10*(port-sipPort), More: more}
 	network, us := l.pool, l.at(poolUs)
 	if side == gatewaySide {
 		r.IP, network, us = l.net.Addr(gatePeer).String(), l.gateway, l.at(gateUs)
