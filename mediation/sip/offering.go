@@ -293,6 +293,10 @@ func (u *usage) receiveReinvite(s *server) {
 // receiveUpdate serves UPDATE (RFC 3311 5.2).
 func (u *usage) receiveUpdate(s *server) {
 	sdp := sdpOf(s.req)
+	if from := u.offer.from; from != nil && from.req.Method == "UPDATE" {
+		u.refuse(s, u.tooEarly()) // with or without an offer
+		return
+	}
 	if f := u.refresh.tooBrief(s.req); f != nil {
 		u.refuse(s, f)
 		return

@@ -66,7 +66,7 @@ func (r *reliable) holds() bool {
 }
 
 func (r *reliable) next() time.Time {
-	if r.out == nil {
+	if r.out == nil || r.out.again.IsZero() {
 		return time.Time{}
 	}
 	if r.out.until.Before(r.out.again) {
@@ -76,6 +76,15 @@ func (r *reliable) next() time.Time {
 }
 
 func (r *reliable) stop() { r.out, r.queue = nil, nil }
+
+// rest ends the repetition with the final response; the PRACK of what is out is
+// served all the same (RFC 3262 3).
+func (r *reliable) rest() {
+	r.queue = nil
+	if r.out != nil {
+		r.out.again = time.Time{}
+	}
+}
 
 // sendReliably sends a provisional response reliably, after those before it
 // have been acknowledged.
@@ -121,7 +130,7 @@ func (u *usage) sendProvisional(p provisionalOut) {
 
 func (u *usage) tickReliable() {
 	p := u.reliable.out
-	if p == nil {
+	if p == nil || p.again.IsZero() {
 		return
 	}
 	if !u.now.Before(p.until) {

@@ -519,7 +519,7 @@ func (u *usage) bye(reason string, extra []Header) {
 // 15.1.2).
 func (u *usage) refusePending() {
 	for _, s := range u.servers {
-		if s.req.Method != sip.BYE && s.tx.State() == transaction.Proceeding {
+		if state := s.tx.State(); s.req.Method != sip.BYE && (state == transaction.Proceeding || state == transaction.Trying) {
 			u.refuse(s, &Failure{Code: 487, Local: true})
 		}
 	}
