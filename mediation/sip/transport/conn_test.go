@@ -37,7 +37,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 func TestDeadlineInATLSRecord(t *testing.T) {
 	ours := newAuthority(t, "ours")
 	server, _ := identity(t, ours.issue(t, certificate{cn: "us.example.org"}), IdentityOptions{CA: ours.file})
-	const idle = 400 * time.Millisecond
+	const idle = 900 * time.Millisecond
 	s := open(t, "tls", func(cfg *Config) { cfg.ServerTLS, cfg.Limits = server, Limits{Idle: idle} })
 	raw := &cutConn{Conn: dialFrom(t, "tcp", "127.0.0.3", s.addr()), rest: make(chan struct{})}
 	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})

@@ -551,9 +551,11 @@ func TestRevocationIsReadAnew(t *testing.T) {
 	if err := r.check(chain); err != nil {
 		t.Errorf("no longer revoked: %v", err)
 	}
-	now = hour.Add(time.Second)
-	if err := r.check(chain); dropOf(err) != DropCertificateRevocation {
-		t.Errorf("after the list expired: %v", err)
+	for what, at := range map[string]time.Time{"after the list expired": hour.Add(time.Second), "before it began": hour.Add(-3 * time.Hour)} {
+		now = at
+		if err := r.check(chain); dropOf(err) != DropCertificateRevocation {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
