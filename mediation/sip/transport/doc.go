@@ -17,7 +17,8 @@
 //
 // The pieces:
 //
-//	transport.go   Config, Layer, opening and closing
+//	transport.go   flows, limits, configuration
+//	layer.go       the Layer: opening and closing, sending, what is counted
 //	udp.go         one goroutine a socket
 //	accept.go      connections that peers make
 //	dial.go        connections that we make, one at a time for each peer

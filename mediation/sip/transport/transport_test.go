@@ -198,9 +198,18 @@ func wantEnd(t testing.TB, conn net.Conn) string {
 }
 
 func TestSendAndReceive(t *testing.T) {
-	for _, network := range []string{"udp", "tcp"} {
-		t.Run(network, func(t *testing.T) {
-			a, b := open(t, network, nil), open(t, network, nil)
+	for _, c := range []struct{ network, at string }{
+		{"udp", "127.0.0.1:0"}, {"tcp", "127.0.0.1:0"}, {"udp", "[::1]:0"}, {"tcp", "[::1]:0"},
+	} {
+		network := c.network
+		t.Run(network+" "+c.at, func(t *testing.T) {
+			if probe, err := net.ListenPacket("udp", c.at); err != nil {
+				t.Skip(err)
+			} else {
+				probe.Close()
+			}
+			at := func(cfg *Config) { cfg.Listen[0].Addr = netip.MustParseAddrPort(c.at) }
+			a, b := open(t, network, at), open(t, network, at)
 			f, err := a.Dial(t.Context(), network, b.addr(), "")
 			if err != nil {
 				t.Fatal(err)
@@ -217,6 +226,9 @@ func TestSendAndReceive(t *testing.T) {
 			}
 			if r.msg.Source() != f.Local.String() || r.msg.Transport() != strings.ToUpper(network) {
 				t.Errorf("source %s, transport %s", r.msg.Source(), r.msg.Transport())
+			}
+			if received, _ := r.msg.Via().Params.Get("received"); received != f.Local.Addr().String() {
+				t.Errorf("received=%s", received)
 			}
 			if err := b.Send(r.flow, []byte(options(2))); err != nil {
 				t.Fatal(err)
