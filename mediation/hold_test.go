@@ -195,6 +195,28 @@ func TestBothHoldAtOnce(t *testing.T) {
 	}
 }
 
+// TestGlare: our re-offer meets the peer's, which wants what it always wanted;
+// when the wait after 491 is over, it hears what it has not heard (RFC 3261 14.1).
+func TestGlare(t *testing.T) {
+	r, phones := connected(t, rigOptions{})
+	a, b := phones[theCaller], phones[theCallee]
+	a.change(t, "sendonly")
+	b.s.offering = false // 491
+	b.change(t, "")
+	if b.s.offering || r.call.legs[theCallee].exchange != weOffered {
+		t.Fatal("offered again before the wait was over")
+	}
+	r.event(theCallee, sip.Event{Kind: sip.OfferAgain})
+	if !b.s.offering || attribute(t, b.s.local) != (flow{send: true}) {
+		t.Fatalf("not offered again: %s", b.s.local)
+	}
+	settle(t, r, phones)
+	check(t, r, phones, "after glare")
+	if n := r.count(r.srv.counters.offers[1], offerCrossed); n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}
+
 // TestHoldOfOld: c=0.0.0.0 is shown to the other side by an attribute and an
 // address that is there, never as it came (RFC 3264 8.4).
 func TestHoldOfOld(t *testing.T) {
@@ -204,16 +226,17 @@ func TestHoldOfOld(t *testing.T) {
 	if !strings.Contains(b, "a=sendonly") || strings.Contains(b, "0.0.0.0") || !strings.Contains(b, "c=IN IP4 127.0.0.2") {
 		t.Errorf("shown as\n%s", b)
 	}
+	d, err := sdp.Parse(r.sessions[theCaller].local)
+	if err != nil || d.Audio.Direction != "recvonly" || !d.Audio.Remote.IsValid() {
+		t.Errorf("answered %v", d)
+	}
 	settle(t, r, phones)
 	if got := r.call.summary.Load().Held; len(got) != 1 || got[0] != "pool" {
 		t.Errorf("held %v", got)
 	}
+	phones[theCaller].change(t, "inactive") // another hold of the same side is no other hold
 	if r.call.record.Holds != 1 || r.srv.counters.holds[0].Load() != 1 {
 		t.Errorf("%d holds, %d counted", r.call.record.Holds, r.srv.counters.holds[0].Load())
-	}
-	d, err := sdp.Parse(r.sessions[theCaller].local)
-	if err != nil || d.Audio.Direction != "recvonly" || !d.Audio.Remote.IsValid() {
-		t.Errorf("answered %v", d)
 	}
 }
 

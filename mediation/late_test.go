@@ -117,12 +117,13 @@ func TestLateOfferUnanswered(t *testing.T) {
 // and one that answered early need not say it again (mediation-anchors 5.3.1).
 func TestForks(t *testing.T) {
 	start := func(t *testing.T) *rig {
-		r := newRig(t, rigOptions{offer: describe{}.text(), pool: conf.SRTPRejected, gateway: conf.SRTPRejected})
+		r := newRig(t, rigOptions{offer: describe{formats: "0 8"}.text(), pool: conf.SRTPRejected, gateway: conf.SRTPRejected})
 		if err := r.start(); err != nil {
 			t.Fatal(err)
 		}
 		for i, fork := range []string{"one", "two", "three"} {
-			r.event(theCallee, sip.Event{Kind: sip.Progress, Code: 183, Fork: fork, SDP: describe{port: 4010 + 10*i}.text()})
+			formats := []string{"0", "8", "8 0"}[i] // of the caller's answer the first stays
+			r.event(theCallee, sip.Event{Kind: sip.Progress, Code: 183, Fork: fork, SDP: describe{port: 4010 + 10*i, formats: formats}.text()})
 			if got := int(r.bridge.legs[1].Remote.Port()); got != 4010+10*i {
 				t.Errorf("fork %s: hearing port %d", fork, got)
 			}
@@ -133,7 +134,7 @@ func TestForks(t *testing.T) {
 		r := start(t)
 		first := r.sessions[theCaller].local
 		r.event(theCallee, sip.Event{Kind: sip.Answered, Fork: fork})
-		if r.call.at() != answered || r.bridge.legs[1].Remote.Port() != port || !bytes.Equal(first, r.sessions[theCaller].local) {
+		if r.call.at() != answered || r.call.legs[theCaller].exchange != stable || r.bridge.legs[1].Remote.Port() != port || !bytes.Equal(first, r.sessions[theCaller].local) {
 			t.Errorf("fork %s: %s, hearing %s", fork, r.call.at(), r.bridge.legs[1].Remote)
 		}
 	}

@@ -274,6 +274,7 @@ func TestRefusedHold(t *testing.T) {
 	r.event(theCallee, sip.Event{Kind: sip.OfferRefused, Failure: &sip.Failure{Code: 488}})
 	asked := len(b.orders)
 	phones[theCaller].change(t, "sendonly") // a refresh while on hold
+	phones[theCaller].change(t, "")         // of which the callee has not heard the beginning
 	if got := b.orders[asked:]; len(got) != 0 {
 		t.Errorf("told %v", got)
 	}
@@ -310,6 +311,16 @@ func TestPendingReoffer(t *testing.T) {
 	}
 	settle(t, r, phones)
 	check(t, r, phones, "after the wait")
+
+	// An offer of the peer's own leaves no room to say what it has not heard.
+	b.reoffers = sip.ErrPending
+	phones[theCaller].change(t, "sendonly")
+	b.reoffers = nil
+	phones[theCallee].change(t, "inactive")
+	r.event(theCallee, sip.Event{Kind: sip.OfferAgain})
+	if !b.offering || attribute(t, b.local) != (flow{send: true}) {
+		t.Errorf("offering %t:\n%s", b.offering, b.local)
+	}
 }
 
 // TestWithdrawnOffer: a re-INVITE that its CANCEL overtook has changed nothing.

@@ -193,7 +193,7 @@ func (s *fakeSession) Cancel(reason string, extra ...sip.Header) {
 }
 
 func (s *fakeSession) Bye(reason string, extra ...sip.Header) {
-	s.order("bye", s.state == sip.Accepted || s.state == sip.Established)
+	s.order("bye", s.state == sip.Established || s.who == theCaller && s.state == sip.Accepted)
 	s.state, s.ended, s.reason, s.carried = sip.Terminated, true, reason, extra
 }
 
