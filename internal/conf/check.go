@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"causeway/mediation/number"
@@ -55,6 +56,7 @@ func (c checker) pool(p *PoolSide) {
 	c.sameFamily("mediation.pool.next_hop", p.NextHop, "mediation.pool.listen", p.Listen...)
 	c.peerIsNotUs("mediation.pool.next_hop", p.NextHop)
 	c.underscore("mediation.pool.next_hop", p.NextHop)
+	c.heard(p)
 }
 
 func (c checker) gateway(g *GatewaySide) {
@@ -70,9 +72,25 @@ func (c checker) gateway(g *GatewaySide) {
 	case ours == theirs:
 	case ours == "tls" || theirs == "tls":
 		c.errorf(peer, "uses %s and mediation.gateway.listen uses %s; both directions of a gateway link are TLS or neither is, so change one of them", theirs, ours)
+	case theirs == "udp":
+		c.errorf(peer, "uses udp and mediation.gateway.listen uses %s: datagrams leave from the listener's own socket, so write the same in both", ours)
 	default:
 		c.warnf(peer, "uses %s and mediation.gateway.listen uses %s: few gateways answer on another transport than they were called on; write the same in both", theirs, ours)
 	}
+}
+
+// heard checks that the pool's next hop can be spoken to, and can speak back, by the transport that it is called on.
+func (c checker) heard(p *PoolSide) {
+	const path, listen = "mediation.pool.next_hop", "mediation.pool.listen"
+	network := p.NextHop.Transport
+	if !c.sound(path, listen) || len(p.Listen) == 0 || slices.ContainsFunc(p.Listen, func(l Listen) bool { return l.Network == network }) {
+		return
+	}
+	if network == "udp" {
+		c.errorf(path, "uses udp and no entry of %s does: datagrams leave from a listener's own socket, so add a udp:// listener or use another transport", listen)
+		return
+	}
+	c.warnf(path, "uses %s and no entry of %s does: what the next hop sends in a call on a connection of its own has to come by another transport; add a %s:// listener", network, listen, network)
 }
 
 // bothSides checks what the two sides of the bridge have to agree on.

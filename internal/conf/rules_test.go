@@ -185,6 +185,10 @@ func TestConflicts(t *testing.T) {
 			"mediation.gateway.peer is 198.51.100.10:5060, which is mediation.gateway.listen of this causeway, so calls would come back to it; write the address of the peer"),
 		fault("next hop is us", nextHop, `next_hop: «"sip:192.0.2.10:5061;transport=tls"`,
 			"mediation.pool.next_hop is 192.0.2.10:5061, which is mediation.pool.listen[0] of this causeway, so calls would come back to it; write the address of the peer"),
+		fault("datagrams to the gateway without a socket", peer, `peer: «"sip:198.51.100.20;transport=udp"`,
+			"mediation.gateway.peer uses udp and mediation.gateway.listen uses tcp: datagrams leave from the listener's own socket, so write the same in both"),
+		fault("datagrams to the next hop without a socket", nextHop, `next_hop: «"sip:192.0.2.20;transport=udp"`,
+			"mediation.pool.next_hop uses udp and no entry of mediation.pool.listen does: datagrams leave from a listener's own socket, so add a udp:// listener or use another transport"),
 		{name: "TLS from the gateway alone", old: listen, broken: "listen: «tls://198.51.100.10:5060",
 			more: []string{peer, `peer: «"sip:198.51.100.20:5060;transport=tcp"`},
 			want: []string{
