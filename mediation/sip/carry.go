@@ -69,7 +69,7 @@ var carriedHeaders = []carriedHeader{
 		change: "one sip and one tel URI at most; our host; number by `remove_plus_from_request_uri` or the location profile; display name scrubbed",
 	},
 	{
-		name: "Privacy", rfc: "3323 4.2, 3325 9.3, 7044 7.2", in: inInvite | inProgress | inAnswer, most: 6, rewrite: (*crossing).privacy,
+		name: "Privacy", rfc: "3323 4.2, 3325 9.3, 7044 10.1", in: inInvite | inProgress | inAnswer, most: 6, rewrite: (*crossing).privacy,
 		change: "`header`, `session`, `user`, `none`, `critical`, `id`, `history`; others are left out",
 	},
 	{
