@@ -171,6 +171,9 @@ func (e *Endpoint) newSession(req *sip.Request, key string, flow transport.Flow)
 		e.refuse(req, flow, &Failure{Code: 400, Warning: err.Error(), Local: true})
 		return
 	}
+	if !e.use(flow) {
+		return // the caller is gone
+	}
 	s := e.open(d, nil)
 	if f := s.u.refresh.tooBrief(req); f != nil {
 		e.refuse(req, flow, f)

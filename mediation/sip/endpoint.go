@@ -99,6 +99,7 @@ type Endpoint struct {
 	invites  map[string]*Session // INVITEs received and unanswered, by mergeKey
 	clients  map[string]responder
 	servers  map[string]*Session
+	used     map[transport.Flow]struct{} // connections that a session or exchange had to do with
 	refusals recent // keys of INVITEs refused without a trace, over udp
 }
 
@@ -119,7 +120,7 @@ var errTooLong = errors.New("too long for UDP (RFC 3261 18.1.1) and the peer tak
 func Open(cfg Config) (*Endpoint, error) {
 	e := &Endpoint{
 		cfg: cfg, sessions: map[string]*Session{}, invites: map[string]*Session{},
-		clients: map[string]responder{}, servers: map[string]*Session{},
+		clients: map[string]responder{}, servers: map[string]*Session{}, used: map[transport.Flow]struct{}{},
 	}
 	if _, err := rand.Read(e.secret[:]); err != nil {
 		return nil, err
@@ -407,14 +408,15 @@ func hostOf(a netip.Addr) string {
 // dialog uses while that is open (RFC 5626 4.3, sipgo #361), else any to where
 // it has to go.
 func (e *Endpoint) find(network string, w way) (transport.Flow, bool) {
-	if w.flow.Network == network && network != "udp" && e.tp.Live(w.flow) {
+	if w.flow.Network == network && network != "udp" && e.use(w.flow) {
 		return w.flow, true
 	}
 	to, name, err := e.destination(network, w)
 	if err != nil || name != "" {
 		return transport.Flow{}, false // whose connection it may be, Dial knows
 	}
-	return e.tp.Find(network, to)
+	flow, ok := e.tp.Find(network, to)
+	return flow, ok && e.use(flow)
 }
 
 // dial is find, and makes the connection when there is none.
@@ -435,6 +437,9 @@ func (e *Endpoint) dial(network string, w way) (transport.Flow, error) {
 	if err != nil && network == "tcp" && e.datagrams(w) {
 		e.cfg.Log.Error("request not sent", "side", e.cfg.Side, "peer", to, "err", errTooLong)
 		return flow, fmt.Errorf("%w (%w)", errTooLong, err)
+	}
+	if err == nil && !e.use(flow) {
+		return flow, transport.ErrGone
 	}
 	return flow, err
 }
@@ -495,10 +500,11 @@ func (e *Endpoint) sendResponse(flow transport.Flow, res *sip.Response) {
 		port = sip.DefaultPort(flow.Network)
 	}
 	to := netip.AddrPortFrom(flow.Remote.Addr(), uint16(port))
+	name := e.nameAt(to.Addr())
 	e.work.run(func() {
 		ctx, cancel := context.WithTimeout(e.ctx, connectTimeout)
 		defer cancel()
-		again, err := e.tp.Dial(ctx, flow.Network, to, "")
+		again, err := e.tp.Dial(ctx, flow.Network, to, name)
 		if err == nil {
 			err = e.tp.Send(again, b)
 		}
@@ -508,9 +514,44 @@ func (e *Endpoint) sendResponse(flow transport.Flow, res *sip.Response) {
 	})
 }
 
+// nameAt is what the certificate of the peer at an address has to carry.
+func (e *Endpoint) nameAt(addr netip.Addr) string {
+	for _, t := range e.targets() {
+		if t.Addr.Addr() == addr {
+			return t.Name
+		}
+	}
+	return ""
+}
+
+// use notes that somebody has to hear of the end of a connection; false when it
+// has ended already.
+func (e *Endpoint) use(flow transport.Flow) bool {
+	if flow.Network == "udp" {
+		return true
+	}
+	e.mu.Lock()
+	e.used[flow] = struct{}{}
+	e.mu.Unlock()
+	if e.tp.Live(flow) {
+		return true
+	}
+	e.mu.Lock()
+	delete(e.used, flow)
+	e.mu.Unlock()
+	return false
+}
+
 // lost is told by the transport that a connection ended.
 func (e *Endpoint) lost(flow transport.Flow, err error) {
 	e.cfg.Log.Debug("connection ended", "side", e.cfg.Side, "peer", flow.Remote, "err", err)
+	e.mu.Lock()
+	_, used := e.used[flow]
+	delete(e.used, flow)
+	e.mu.Unlock()
+	if !used {
+		return // whoever opens and closes connections makes no work beyond them
+	}
 	for _, s := range e.snapshot() {
 		s.flowLost(flow)
 	}

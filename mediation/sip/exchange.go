@@ -75,6 +75,9 @@ func (e *Endpoint) exchange(ctx context.Context, req *sip.Request) (*sip.Respons
 	e.mu.Lock()
 	e.clients[p.key] = p
 	e.mu.Unlock()
+	if !e.use(flow) {
+		p.end()
+	}
 	defer func() {
 		e.mu.Lock()
 		delete(e.clients, p.key)
