@@ -226,7 +226,11 @@ func (s *Server) policy(which media.Side) conf.SRTPPolicy { return s.sides[which
 func (s *Server) sidesReady() error {
 	for _, which := range []media.Side{media.Pool, media.Gateway} {
 		if !s.up(which) {
-			return errors.New("the " + sideNames[which] + " side's peer " + s.sides[which].hop.Host + " does not answer OPTIONS")
+			why := " does not answer OPTIONS"
+			if len(s.sides[which].peer.Status()) == 0 {
+				why = " has no address that DNS knows of"
+			}
+			return errors.New("the " + sideNames[which] + " side's peer " + s.sides[which].hop.Host + why)
 		}
 	}
 	return nil
