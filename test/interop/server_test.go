@@ -43,12 +43,14 @@ mediation:
     srtp: {{.PoolSRTP}}
     peers: [127.0.0.1]
     next_hop: "{{.NextHop}}"
+    heartbeat: {interval: 0s} # SIPp takes OPTIONS for a call that goes wrong
     tls: {certificate: {{.TLS.Cert}}, key: {{.TLS.Key}}, ca: {{.TLS.CA}}}
   gateway:
     listen: {{.GatewayListen}}
     peer: "{{.GatewayPeer}}"
     media_address: 127.0.0.2
     srtp: {{.GatewaySRTP}}
+    heartbeat: {interval: 0s}
   ports: {{.Media}}
 {{.More}}`))
 
