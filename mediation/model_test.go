@@ -35,7 +35,8 @@ func (m *peerModel) may(who party, c *Call) []sip.EventKind {
 			out = append(out, sip.OfferAnswered) // in PRACK
 		}
 	case who == theCaller && s.state == sip.Accepted:
-		out = append(out, sip.Confirmed, sip.Confirmed, sip.Confirmed, sip.Unconfirmed, sip.Ended)
+		// Cancelled, when the 200 was still held back behind a PRACK.
+		out = append(out, sip.Confirmed, sip.Confirmed, sip.Confirmed, sip.Confirmed, sip.Unconfirmed, sip.Ended, sip.Cancelled)
 	case s.state == sip.Established:
 		out = append(out, sip.Ended, sip.Info, sip.Offered, sip.Offered, sip.Offered)
 		if s.offering {

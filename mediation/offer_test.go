@@ -311,15 +311,24 @@ func TestPendingReoffer(t *testing.T) {
 	}
 	settle(t, r, phones)
 	check(t, r, phones, "after the wait")
+}
 
-	// An offer of the peer's own leaves no room to say what it has not heard.
-	b.reoffers = sip.ErrPending
-	phones[theCaller].change(t, "sendonly")
-	b.reoffers = nil
-	phones[theCallee].change(t, "inactive")
-	r.event(theCallee, sip.Event{Kind: sip.OfferAgain})
-	if !b.offering || attribute(t, b.local) != (flow{send: true}) {
-		t.Errorf("offering %t:\n%s", b.offering, b.local)
+// TestUnheardWill: an offer of the peer's own leaves no room to say what it has
+// not heard; that is still told afterwards.
+func TestUnheardWill(t *testing.T) {
+	for _, tt := range []struct{ caller, callee string }{{"sendonly", "inactive"}, {"sendonly", "recvonly"}, {"recvonly", "sendonly"}} {
+		r, phones := connected(t, rigOptions{})
+		a, b := phones[theCaller], phones[theCallee]
+		b.s.reoffers = sip.ErrPending
+		a.change(t, tt.caller)
+		b.s.reoffers = nil
+		b.change(t, tt.callee)
+		r.event(theCallee, sip.Event{Kind: sip.OfferAgain})
+		if !b.s.offering || attribute(t, b.s.local) != a.wants() {
+			t.Errorf("%s and %s: offering %t:\n%s", tt.caller, tt.callee, b.s.offering, b.s.local)
+		}
+		settle(t, r, phones)
+		check(t, r, phones, tt.caller+" and "+tt.callee)
 	}
 }
 

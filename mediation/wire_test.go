@@ -13,6 +13,7 @@ import (
 	"causeway/bench/ua"
 	"causeway/internal/conf"
 	"causeway/mediation/media"
+	"causeway/mediation/sip"
 )
 
 // TestHoldOnTheWire: hold and resume from either end, with SRTP on the pool's
@@ -63,8 +64,12 @@ func TestHoldOnTheWire(t *testing.T) {
 	step("the gateway holds", false, false, "gateway")
 	change(far, ua.SendRecv)
 	step("talking again", true, true)
+	ours := s.snapshot()[0]
 	if err := call.Hangup(within(t)); err != nil {
 		t.Error(err)
+	}
+	if ours.waitDone(within(t)); ours.post(theCaller)(sip.Event{Kind: sip.Info}) {
+		t.Error("a call that is over takes events")
 	}
 	r := s.records().wait(t, 1)[0]
 	if r.Holds != 2 || r.Reoffers != 4 || r.Code != 200 {
