@@ -101,6 +101,7 @@ func (s *Server) signalling(which media.Side, listen []conf.Listen, reliable boo
 		Invite:  func(session *sip.Session) { s.incoming(which, session) },
 		Refused: func(a sip.Attempt, f *sip.Failure) { s.refused(which, a, f) },
 		Carry:   func(msg sip.Message) []sip.Header { return s.carry(which, msg) },
+		Phrase:  func(res *sip.Response) string { return sip.CarryPhrase(res, s.numbering) },
 	}
 }
 

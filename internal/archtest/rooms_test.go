@@ -40,7 +40,7 @@ var rooms = map[string]room{
 	"relay/stream": {may: []string{"./relay/turn", "./internal/netio", "./internal/pkt", "./internal/wheel", "github.com/pion/dtls/v3", "github.com/pion/logging"}},
 
 	"mediation":                 {may: []string{"./mediation/...", "./codec/...", "./qos/...", "./internal/...", prometheus, uuid}},
-	"mediation/sip":             {may: []string{"./mediation/sip/...", "./mediation/number", "github.com/emiago/sipgo", "github.com/pion/sdp/v3"}, sockets: true},
+	"mediation/sip":             {may: []string{"./mediation/sip/...", "./mediation/number", "github.com/emiago/sipgo"}},
 	"mediation/sdp":             {pure: true},
 	"mediation/sip/locate":      {},
 	"mediation/sip/transaction": {may: []string{"github.com/emiago/sipgo"}, pure: true},

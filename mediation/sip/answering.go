@@ -63,10 +63,11 @@ func (a *answering) stop() {
 func (u *usage) first() *server { return u.answering.first }
 
 // receiveInvite begins a usage in the server role. It answers 100, so that the
-// caller stops repeating itself whatever the other side does.
-func (u *usage) receiveInvite(now time.Time, req *sip.Request, key string, flow transport.Flow) {
+// caller stops repeating itself whatever the other side does. req is the INVITE
+// with our To tag, which every response to it has; came is it without.
+func (u *usage) receiveInvite(now time.Time, came, req *sip.Request, key string, flow transport.Flow) {
 	u.begin(now)
-	u.answers, u.network, u.invite, u.flow = true, flow.Network, req, flow
+	u.answers, u.network, u.invite, u.flow = true, flow.Network, came, flow
 	u.noteAllow(req)
 	u.answering.first = u.serve(req, key, flow)
 	u.answering.lateSDP = len(req.Body()) == 0

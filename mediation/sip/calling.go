@@ -114,7 +114,7 @@ func (u *usage) progress(c *client, res *sip.Response, flow transport.Flow) {
 	defer u.cancelNow()
 	tag := tagOf(res.To().Params)
 	if tag == "" {
-		u.tell(progressEvent(res, nil, ""))
+		u.tell(u.progressEvent(res, nil, ""))
 		return
 	}
 	f := u.forkOf(tag)
@@ -127,11 +127,11 @@ func (u *usage) progress(c *client, res *sip.Response, flow transport.Flow) {
 	}
 	f.d.establish(res)
 	u.d = f.d
-	u.tell(progressEvent(res, sdpBody(res), tag))
+	u.tell(u.progressEvent(res, sdpBody(res), tag))
 }
 
-func progressEvent(res *sip.Response, sdp []byte, tag string) Event {
-	return Event{Kind: Progress, Code: res.StatusCode, Phrase: phraseIn(res), SDP: sdp, Fork: tag, message: res}
+func (u *usage) progressEvent(res *sip.Response, sdp []byte, tag string) Event {
+	return Event{Kind: Progress, Code: res.StatusCode, Phrase: u.phraseIn(res), SDP: sdp, Fork: tag, message: res}
 }
 
 // forkOf is the early dialog with that tag, made when it is new; nil when there
@@ -173,7 +173,7 @@ func (u *usage) answered(c *client, res *sip.Response, flow transport.Flow) {
 	u.calling.giveUp = time.Time{}
 	u.env.report(u.calling.target, nil)
 	u.refresh.accepted(res, true)
-	u.tell(Event{Kind: Answered, Code: res.StatusCode, Phrase: phraseIn(res), SDP: sdpBody(res), Fork: tag, message: res})
+	u.tell(Event{Kind: Answered, Code: res.StatusCode, Phrase: u.phraseIn(res), SDP: sdpBody(res), Fork: tag, message: res})
 }
 
 // reacknowledge takes a 2xx to INVITE that came after the first.
@@ -246,7 +246,7 @@ func (u *usage) inviteRefused(res *sip.Response) {
 	default:
 		u.env.report(u.calling.target, nil)
 	}
-	u.fail(Event{Kind: Failed, Reason: headerValue(res, "Reason"), Failure: carried(res), message: res})
+	u.fail(Event{Kind: Failed, Reason: headerValue(res, "Reason"), Failure: u.carried(res), message: res})
 }
 
 // inviteFailed is an INVITE that the target never answered, or could not get.
@@ -377,8 +377,8 @@ func cancelOf(invite *sip.Request) *sip.Request {
 }
 
 // carried is a peer's failure as it may be shown to the other side.
-func carried(res *sip.Response) *Failure {
-	f := &Failure{Code: res.StatusCode, Phrase: phraseIn(res), Reason: headerValue(res, "Reason")}
+func (u *usage) carried(res *sip.Response) *Failure {
+	f := &Failure{Code: res.StatusCode, Phrase: u.phraseIn(res), Reason: headerValue(res, "Reason")}
 	if v := headerValue(res, "Retry-After"); v != "" {
 		f.Headers = append(f.Headers, Header{"Retry-After", v})
 	}
@@ -386,7 +386,10 @@ func carried(res *sip.Response) *Failure {
 }
 
 // phraseIn is a response's reason phrase, "" when it is unfit to be carried on.
-func phraseIn(res *sip.Response) string {
+func (u *usage) phraseIn(res *sip.Response) string {
+	if u.env.phrase != nil {
+		return u.env.phrase(res)
+	}
 	if hasControl(res.Reason) {
 		return ""
 	}

@@ -183,7 +183,7 @@ func (e *Endpoint) newSession(req *sip.Request, key string, flow transport.Flow)
 	e.sessions[s.key] = s
 	e.invites[mergeKey] = s
 	e.mu.Unlock()
-	s.step(func(u *usage) { u.receiveInvite(u.now, tagged, key, flow) })
+	s.step(func(u *usage) { u.receiveInvite(u.now, req, tagged, key, flow) })
 	e.cfg.Invite(s)
 }
 

@@ -66,10 +66,15 @@ type Config struct {
 	Refused func(Attempt, *Failure)
 	// Carry is what of a message may be shown to the other side: Event.Carried.
 	Carry func(Message) []Header
+	// Phrase is a response's reason phrase as it may be shown to the other side.
+	Phrase func(*Response) string
 }
 
 // Message is a request or response as it was received.
-type Message = sip.Message
+type (
+	Message  = sip.Message
+	Response = sip.Response
+)
 
 // Attempt is an INVITE that never became a session.
 type Attempt struct {
@@ -100,7 +105,7 @@ type Endpoint struct {
 	clients  map[string]responder
 	servers  map[string]*Session
 	used     map[transport.Flow]struct{} // connections that a session or exchange had to do with
-	refusals recent // keys of INVITEs refused without a trace, over udp
+	refusals recent                      // keys of INVITEs refused without a trace, over udp
 }
 
 // responder is what has client transactions: a Session or an exchange.
@@ -145,7 +150,7 @@ func Open(cfg Config) (*Endpoint, error) {
 		}
 	}
 	e.env = environment{
-		contact: e.contact, via: e.via, targets: e.targets, report: e.report, carry: cfg.Carry,
+		contact: e.contact, via: e.via, targets: e.targets, report: e.report, carry: cfg.Carry, phrase: cfg.Phrase,
 		random: mathrand.Int64N, userAgent: cfg.UserAgent, host: e.Host(), drops: &e.drops,
 		timer: cfg.Timer, reliable: cfg.Reliable,
 	}

@@ -109,7 +109,7 @@ func (u *usage) offerResponse(c *client, res *sip.Response, flow transport.Flow)
 		return
 	}
 	u.offer.tx = nil
-	f := carried(res)
+	f := u.carried(res)
 	switch {
 	case f.Code == 422 && u.refresh.raise(res):
 		u.sendOffer(c.req.Method, c.req.Body(), c.what)

@@ -59,6 +59,7 @@ type environment struct {
 	targets   func() []locate.Target              // where new INVITEs go, best first
 	report    func(locate.Target, *Failure)       // how a target did
 	carry     func(sip.Message) []Header          // nil: nothing is
+	phrase    func(*sip.Response) string          // nil: as it came
 	random    func(below int64) int64
 	index     index
 	userAgent string
@@ -310,7 +311,7 @@ func (u *usage) handle(c *client, res *sip.Response, flow transport.Flow) {
 // dialog any more, or gave none (RFC 3261 12.2.1.2, RFC 5057 5.1).
 func (u *usage) dialogResponse(c *client, res *sip.Response) {
 	if res.StatusCode == 481 || res.StatusCode == 408 {
-		u.lose(&Failure{Code: res.StatusCode, Phrase: phraseIn(res)})
+		u.lose(&Failure{Code: res.StatusCode, Phrase: u.phraseIn(res)})
 	}
 }
 

@@ -193,7 +193,7 @@ func (g *agent) arrive(text string) {
 				g.line.t.Fatal(err)
 			}
 			g.u.d = d
-			g.do(func(u *usage) { u.receiveInvite(g.line.now, m, key, flow) })
+			g.do(func(u *usage) { u.receiveInvite(g.line.now, m, m, key, flow) })
 		default:
 			g.do(func(u *usage) { u.receive(g.line.now, m, key, flow) })
 		}

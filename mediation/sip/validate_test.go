@@ -131,7 +131,7 @@ func FuzzRequest(f *testing.F) {
 			d := &dialog{local: sip.FromHeader{}, remote: sip.ToHeader{}}
 			d.establish(m)
 			_ = d.request(sip.BYE, 0).String()
-			_ = carried(m)
+			_ = (&usage{env: &environment{}}).carried(m)
 		}
 	})
 }
