@@ -182,6 +182,9 @@ func both(t *testing.T, s setting, test func(t *testing.T, p parties)) {
 // idle waits until no call is left.
 func (l *lab) idle() {
 	l.t.Helper()
+	if !l.Running() {
+		return
+	}
 	rig.Eventually(l.t, patience, "the calls are over", func() string {
 		if n := l.Sum("causeway_mediation_calls"); n != 0 {
 			return fmt.Sprintf("%v are left", n)

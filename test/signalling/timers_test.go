@@ -71,6 +71,8 @@ func TestTimers(t *testing.T) {
 		"RFC 3261 9.1 CANCEL without end":            cancelWithoutEnd,
 		"RFC 3262 3 reliable response without PRACK": reliableWithoutPrack,
 		"RFC 3261 15 callee hangs up before the ACK": byeWithoutAck,
+		"RFC 3261 14.2 200 to re-INVITE without ACK": reinviteWithoutAck,
+		"RFC 5057 5.1 re-INVITE without response":    reofferWithoutResponse,
 	} {
 		for _, network := range []string{"udp", "tcp"} {
 			t.Run(name+", "+network, func(t *testing.T) {
