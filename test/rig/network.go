@@ -15,14 +15,18 @@ type Network struct{ a, b byte }
 
 var networks atomic.Int32
 
+// A run has so many networks: four times 250.
+const perOctet, octetsPerRun, firstOctet, octets = 250, 4, 64, 128
+
 // NewNetwork hands out a network. A run begins where its pid says, so that two runs on one machine seldom meet.
 func NewNetwork(t testing.TB) Network {
 	t.Helper()
-	n := networks.Add(1)
-	if n > 250 {
+	n := int(networks.Add(1)) - 1
+	if n >= perOctet*octetsPerRun {
 		t.Fatal("the tests have used up their networks")
 	}
-	return Network{byte(64 + os.Getpid()%128), byte(n)}
+	run := os.Getpid() % (octets / octetsPerRun)
+	return Network{byte(firstOctet + run*octetsPerRun + n/perOctet), byte(1 + n%perOctet)}
 }
 
 // Addr is an address of the network, its last byte given.
