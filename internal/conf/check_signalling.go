@@ -22,12 +22,41 @@ func (c checker) signalling(m *Mediation) {
 	if path := "mediation.ring_timeout"; c.sound(path) && m.RingTimeout < timerB {
 		c.warnf(path, "%s is shorter than the %s that a peer has for its first answer (RFC 3261, timer B), so calls to a slow peer end before it is known to be away; write %s or more", m.RingTimeout, timerB, timerB)
 	}
+	c.media(m)
 	const limits = "mediation.limits"
 	if path := limits + ".unproven_connections"; c.given(path) && c.sound(limits) && m.Limits.UnprovenConnections > m.Limits.Connections {
 		c.errorf(path, "is %d, more than the %d of %s.connections, of which they are a part; lower it", m.Limits.UnprovenConnections, m.Limits.Connections, limits)
 	}
 	if path := "mediation.resolver"; m.Resolver.IsValid() && c.sound("mediation") && len(m.LookedUp()) == 0 {
 		c.warnf(path, "is of no use: every peer is given by its address, so nothing is looked up; remove it")
+	}
+}
+
+// reportsApart is the longest time between two RTCP reports of a peer that keeps to RFC 3550 section 6.2, rounded up.
+const reportsApart = 10 * time.Second
+
+// media checks what is believed of a call's media.
+func (c checker) media(m *Mediation) {
+	for _, side := range []struct {
+		path     string
+		policy   SRTPPolicy
+		learning Learning
+	}{{"mediation.pool", m.Pool.SRTP, m.Pool.Learning}, {"mediation.gateway", m.Gateway.SRTP, m.Gateway.Learning}} {
+		switch path := side.path + ".learning"; {
+		case !c.given(path) || !c.sound(path, side.path+".srtp"):
+		case side.policy == SRTPRequired && side.learning != LearnSameIP:
+			c.warnf(path, "is of no use: every call on this side is encrypted, and a source is believed for its key; remove it")
+		case side.learning == LearnNAT:
+			c.warnf(path, "takes the first source of plain RTP after the answer for the peer, whoever it is; use it for peers behind a NAT alone, and let a firewall keep others from mediation.ports")
+		}
+	}
+	const path = "mediation.media_timeout"
+	switch {
+	case !c.sound(path):
+	case m.MediaTimeout > 0 && m.MediaTimeout < reportsApart:
+		c.errorf(path, "is %s, shorter than pauses of a peer that sends nothing through silence; write %s or more, or 0s to let calls last without media", m.MediaTimeout, reportsApart)
+	case m.MediaTimeout == 0 && c.given(path+"_needs_rtcp"):
+		c.warnf(path+"_needs_rtcp", "is of no use: %s is off; remove it", path)
 	}
 }
 

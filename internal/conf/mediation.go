@@ -22,6 +22,10 @@ type Mediation struct {
 	QoSEnabled      bool           `yaml:"qos_enabled" default:"false"`
 	LocationProfile []Rule         `yaml:"location_profile"`
 	RingTimeout     time.Duration  `yaml:"ring_timeout" default:"185s" min:"1s" max:"1h"` // RFC 3261 section 16.6: timer C, more than 3 minutes
+	// MediaTimeout is how long a call lasts in which one peer sends no RTP while nobody holds; 0: no matter how long.
+	MediaTimeout time.Duration `yaml:"media_timeout" default:"60s" min:"0s" max:"24h"`
+	// MediaTimeoutNeedsRTCP spares peers that have never sent RTCP: of those, silence says nothing.
+	MediaTimeoutNeedsRTCP bool `yaml:"media_timeout_needs_rtcp" default:"false"`
 }
 
 // NumberRules is the location profile as mediation/number takes it.
@@ -57,6 +61,7 @@ type PoolSide struct {
 	Listen       []Listen   `yaml:"listen" need:"required" port:"udp=5060,tcp=5060,tls=5061"`
 	MediaAddress netip.Addr `yaml:"media_address" derived:"the address of the first listen"`
 	SRTP         SRTPPolicy `yaml:"srtp" default:"required" values:"required|optional|rejected"`
+	Learning     Learning   `yaml:"learning" default:"same_ip" values:"strict|same_ip|nat"`
 	Peers        []Peer     `yaml:"peers" need:"required"` // who may send SIP on this side
 	NextHop      SIPURI     `yaml:"next_hop" need:"required" via:"tls" port:"udp=5060,tcp=5060,tls=5061"`
 	Heartbeat    Heartbeat  `yaml:"heartbeat"` // of NextHop
@@ -95,6 +100,7 @@ type GatewaySide struct {
 	Peer                 SIPURI     `yaml:"peer" need:"required" via:"tcp" port:"udp=5060,tcp=5060,tls=5060" srv:"true" single:"gateway"`
 	MediaAddress         netip.Addr `yaml:"media_address" derived:"the address of listen"`
 	SRTP                 SRTPPolicy `yaml:"srtp" default:"rejected" values:"required|optional|rejected"`
+	Learning             Learning   `yaml:"learning" default:"same_ip" values:"strict|same_ip|nat"`
 	Heartbeat            Heartbeat  `yaml:"heartbeat"`
 	ReliableProvisionals bool       `yaml:"reliable_provisionals" default:"true"` // as in PoolSide
 	// TLS.Clients is always ClientsRequired: a link to a gateway is mutual.
@@ -166,6 +172,16 @@ const (
 	SRTPRequired SRTPPolicy = "required"
 	SRTPOptional SRTPPolicy = "optional"
 	SRTPRejected SRTPPolicy = "rejected"
+)
+
+// Learning says whose plain RTP is a call's, and where what we send goes. Under SRTP the keys say it.
+type Learning string
+
+// The ways of Learning.
+const (
+	LearnStrict Learning = "strict"  // the address and port of the signalling
+	LearnSameIP Learning = "same_ip" // the address of the signalling; the port may differ
+	LearnNAT    Learning = "nat"     // who sends first after the answer, from wherever
 )
 
 // Rule is a rule of a location profile.

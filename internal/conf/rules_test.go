@@ -106,6 +106,12 @@ func TestValueFaults(t *testing.T) {
 		fault("number for a word", "log: {level: info", "log: {level: «3",
 			`log.level "3" must be one of debug, info, warn, error`),
 
+		fault("unknown learning", "srtp: required", "srtp: required\n    learning: «sameip",
+			`mediation.pool.learning "sameip" is none of strict, same_ip, nat; did you mean same_ip?`),
+		fault("media timeout too short", "  max_calls: 1000", "  media_timeout: «9s\n  max_calls: 1000",
+			"mediation.media_timeout is 9s, shorter than pauses of a peer that sends nothing through silence; write 10s or more, or 0s to let calls last without media"),
+		fault("media timeout too long", "  max_calls: 1000", "  media_timeout: «25h\n  max_calls: 1000",
+			`mediation.media_timeout "25h" is too long; the most is 24h`),
 		fault("duration without unit", "  max_calls: 1000", "  ring_timeout: «185\n  max_calls: 1000",
 			`mediation.ring_timeout "185" is no duration; write a number with its unit, such as 90s or 3m`),
 		fault("duration too short", "  max_calls: 1000", "  ring_timeout: «10ms\n  max_calls: 1000",

@@ -59,6 +59,7 @@ admin.listen = 127.0.0.1:8480
 mediation.pool.listen = [tcp://192.0.2.10:5060]
 mediation.pool.media_address = 192.0.2.10
 mediation.pool.srtp = rejected
+mediation.pool.learning = same_ip
 mediation.pool.peers = [192.0.2.0/24]
 mediation.pool.next_hop = sip:192.0.2.20:5060;transport=tcp
 mediation.pool.heartbeat.interval = 30s
@@ -74,6 +75,7 @@ mediation.gateway.listen = tcp://198.51.100.10:5060
 mediation.gateway.peer = sip:198.51.100.20:5060;transport=tcp
 mediation.gateway.media_address = 198.51.100.10
 mediation.gateway.srtp = rejected
+mediation.gateway.learning = same_ip
 mediation.gateway.heartbeat.interval = 30s
 mediation.gateway.heartbeat.failures = 3
 mediation.gateway.heartbeat.successes = 1
@@ -98,6 +100,8 @@ mediation.remove_plus_from_request_uri = false
 mediation.qos_enabled = false
 mediation.location_profile = [{name: one, pattern: ^0$, translation: +1}]
 mediation.ring_timeout = 3m5s
+mediation.media_timeout = 1m0s
+mediation.media_timeout_needs_rtcp = false
 quality.retention_days = 60
 `
 	if got := cfg.String(); got != want {
