@@ -18,6 +18,7 @@ import (
 // be signed by the authority, in date and not revoked (seed G8; RFC 5922 7). Otherwise there is no link, in either
 // direction, and the log of the one that refuses says why, with the name that was found.
 func TestCertificatesOfTheGateway(t *testing.T) {
+	t.Parallel()
 	elsewhere, err := rig.NewAuthority(filepath.Join(t.TempDir(), "tls"), "another authority")
 	if err != nil {
 		t.Fatal(err)

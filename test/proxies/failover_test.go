@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,6 +116,7 @@ func (k *cluster) addresses(t *testing.T, up, down float64) {
 // The first address of the gateway does not take calls: the next one does, for the same call (RFC 3263 4.3), whether
 // nobody is there or somebody answers 503.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		network string
 		srv     bool
@@ -172,6 +174,7 @@ const beat = "heartbeat: {interval: 1s, failures: 2, successes: 1}"
 // The heartbeat marks addresses: calls go to the first that is up, at once, and back to it when it has come back. While
 // none is up, calls are refused at once with Retry-After, /readyz says why, and so does a metric.
 func TestHeartbeat(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp", "tls"} {
 		t.Run(network, func(t *testing.T) {
 			t.Parallel()
@@ -182,6 +185,10 @@ func TestHeartbeat(t *testing.T) {
 			k.reaches(t, one)
 
 			one.stop()
+			revive := func() {}
+			if network == "udp" {
+				revive = blackHole(t, fmt.Sprintf("%s:5060", k.Net.Addr(gateway)))
+			}
 			k.addresses(t, 1, 1)
 			k.reaches(t, two)
 			if status, body, err := k.Get("/readyz"); status != http.StatusOK {
@@ -205,6 +212,7 @@ func TestHeartbeat(t *testing.T) {
 			two = k.gateway(t, standby, answer)
 			k.addresses(t, 1, 1)
 			k.reaches(t, two)
+			revive()
 			one = k.gateway(t, gateway, answer)
 			k.addresses(t, 2, 0)
 			k.reaches(t, one)
@@ -213,6 +221,17 @@ func TestHeartbeat(t *testing.T) {
 			}
 		})
 	}
+}
+
+// blackHole takes datagrams and says nothing, until it is told to end.
+func blackHole(t *testing.T, address string) (end func()) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return func() { conn.Close() }
 }
 
 // Either address of the gateway may call, and nobody else on its side.

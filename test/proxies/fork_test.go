@@ -53,6 +53,7 @@ const never = time.Minute
 // is heard before the answer comes from the phone that gave early media last; what is heard after it, from the one that
 // answered, whose key and address are its own (RFC 3261 13.2.2.4, RFC 3960 3.2).
 func TestForkedCalls(t *testing.T) {
+	t.Parallel()
 	const early, later, answer = 200 * time.Millisecond, 700 * time.Millisecond, 1700 * time.Millisecond
 	for _, c := range []struct {
 		name           string

@@ -23,7 +23,7 @@ type proxyConfig struct {
 	TLS     rig.PKI
 	Users   []user
 	Default string // URI of where everything else goes
-	RouteAs string // what it records instead of its address: HOST:PORT;transport=tls
+	RouteAs string // the name that it records instead of its address
 	Deaf    hop    // who is behind the hop throughDeaf, which hears no CANCEL
 
 	TLSPort, TCPPort, DeafPort int
@@ -78,27 +78,33 @@ func needKamailio(t *testing.T) string {
 func startProxy(t *testing.T, c proxyConfig) *kamailio {
 	t.Helper()
 	c.TLSPort, c.TCPPort, c.DeafPort, c.Dir = proxyTLS, proxyTCP, proxyDeaf, t.TempDir()
-	for _, name := range []string{"kamailio.cfg", "kamailio-tls.cfg"} {
-		file, err := template.ParseFiles(filepath.Join("testdata", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var text strings.Builder
-		if err := file.Execute(&text, c); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(text.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	k := &kamailio{t: t, config: c}
 	k.run()
 	return k
 }
 
+// configure writes its files.
+func (k *kamailio) configure() {
+	k.t.Helper()
+	for _, name := range []string{"kamailio.cfg", "kamailio-tls.cfg"} {
+		file, err := template.ParseFiles(filepath.Join("testdata", name))
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		var text strings.Builder
+		if err := file.Execute(&text, k.config); err != nil {
+			k.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(k.config.Dir, name), []byte(text.String()), 0o600); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+}
+
 // run starts the process. Foreground, a little memory, its own folder for what it writes at run time.
 func (k *kamailio) run() {
 	k.t.Helper()
+	k.configure()
 	k.runs++
 	dir := k.config.Dir
 	k.Process = rig.SpawnFamily(k.t, dir, fmt.Sprintf("kamailio%d", k.runs), nil, needKamailio(k.t),

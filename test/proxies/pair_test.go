@@ -82,6 +82,7 @@ func (p *pair) target(first byte, number string) string {
 // Users of two pools talk through two causeways: held and resumed from either end and by either direction, ended from
 // either end. Nothing that one of them is shown names an address of the other's network, or of the link between them.
 func TestTwoCauseways(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name                       string
 		network, srtp              string // of the link

@@ -143,6 +143,7 @@ func flowing(t *testing.T, c *ua.Call) {
 // the audio stops and comes back both ways, whoever called and wherever the phone is. Behind a proxy the re-INVITEs take
 // the route set. A second hold shows that the first resume left nothing behind.
 func TestPhoneHoldsAndResumes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name       string
 		as         phoneAs
@@ -246,6 +247,7 @@ func TestPhoneHoldsAgainstAGatewayThatKnowsNone(t *testing.T) {
 
 // An endpoint holds the phone, whose own audio stops, and resumes.
 func TestPhoneIsHeld(t *testing.T) {
+	t.Parallel()
 	for _, as := range []phoneAs{{}, {gateway: "tcp"}} {
 		for _, hold := range []ua.Direction{ua.SendOnly, ua.Inactive} {
 			t.Run(fmt.Sprintf("gateway %q, %s", as.gateway, hold), func(t *testing.T) {
@@ -271,6 +273,7 @@ func TestPhoneIsHeld(t *testing.T) {
 
 // The phone calls somebody who gives early media, and hears it before the answer.
 func TestPhoneHearsEarlyMedia(t *testing.T) {
+	t.Parallel()
 	for _, as := range []phoneAs{{}, {gateway: "tcp"}} {
 		t.Run(fmt.Sprintf("gateway %q", as.gateway), func(t *testing.T) {
 			t.Parallel()
@@ -291,6 +294,7 @@ func TestPhoneHearsEarlyMedia(t *testing.T) {
 // The phone is called and gives an answer in a 183, which arrives as one, long before it is picked up. baresip 1.0.0
 // itself sends no audio until then.
 func TestPhoneRingsWithAnAnswer(t *testing.T) {
+	t.Parallel()
 	for _, as := range []phoneAs{{answer: "early"}, {answer: "early", proxied: true}, {answer: "early", gateway: "udp"}} {
 		t.Run(fmt.Sprintf("gateway %q, proxied %v", as.gateway, as.proxied), func(t *testing.T) {
 			t.Parallel()
@@ -318,6 +322,7 @@ func TestPhoneRingsWithAnAnswer(t *testing.T) {
 
 // Keys pressed on the phone arrive as telephone events (RFC 4733), and those of the other end at the phone.
 func TestPhonePressesKeys(t *testing.T) {
+	t.Parallel()
 	for _, as := range []phoneAs{{}, {gateway: "tcp"}} {
 		t.Run(fmt.Sprintf("gateway %q", as.gateway), func(t *testing.T) {
 			t.Parallel()

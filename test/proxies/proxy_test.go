@@ -17,6 +17,9 @@ const (
 	gatewayNumber = "+14255550123"
 )
 
+// proxyName is the proxy's where it has one.
+const proxyName = "proxy.example.test"
+
 // stage is a causeway behind a proxy of the pool, a user of the pool, and a gateway.
 type stage struct {
 	*causeway
@@ -76,6 +79,7 @@ func (s *stage) call(t *testing.T, fromGateway bool) (placed, taken *ua.Call) {
 // way back through the proxy (RFC 3261 12.2.1.1, 16.6 step 4), on the one connection that the dialog came on, whichever
 // end opened it and whichever hangs up.
 func TestCallsThroughAProxy(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name                       string
 		fromGateway, calleeHangsUp bool
@@ -139,6 +143,7 @@ func oneConnection(t *testing.T, k *kamailio, us netip.Addr) {
 // The proxy goes away in the middle of a call, and its connections with it. When somebody hangs up, the BYE gets through
 // all the same: a new connection to the first of the route set (RFC 3261 12.2.1.1, 18.4).
 func TestProxyRestarts(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name                   string
 		fromGateway, byGateway bool
@@ -178,9 +183,138 @@ func TestProxyRestarts(t *testing.T) {
 	}
 }
 
+// The proxy is a name, to us and in the route that it records, as SIP over TLS asks for. What follows the INVITE goes to
+// where the name is, on the connection that is open, and by a new one after that has gone (RFC 3263 4, RFC 5923 7). A
+// certificate has to carry the name then.
+func TestRouteByName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		fromGateway bool
+		restart     bool
+		otherwise   bool // after the restart it is somebody else, who shall not get the BYE
+		notNext     bool // the proxy is one of pool.peers; calls from the gateway go elsewhere
+	}{
+		{name: "called by the gateway", fromGateway: true},
+		{name: "calls the gateway"},
+		{name: "called by the gateway, the proxy restarts", fromGateway: true, restart: true},
+		{name: "calls the gateway, the proxy restarts", restart: true},
+		{name: "calls the gateway, the proxy restarts as somebody else", restart: true, otherwise: true},
+		{name: "calls the gateway, the proxy is not the next hop", notNext: true},
+		{name: "calls the gateway, the proxy is not the next hop and restarts", notNext: true, restart: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dns := rig.NewDNS(t)
+			s := setStage(t, func(config *configuration, p *proxyConfig) {
+				p.TLS, p.RouteAs = named(t, proxyName, config.Net.Addr(proxy).String()), proxyName
+				dns.Host(proxyName, p.IP.String())
+				config.More = append(config.More, fmt.Sprintf("resolver: %q", dns.Addr()))
+				config.Pool.Peer = fmt.Sprintf("sip:%s:5061;transport=tls", proxyName)
+				config.PoolPeers = []string{proxyName}
+				if c.notNext {
+					config.Pool.Peer = fmt.Sprintf("sip:%s:5061;transport=tls", config.Net.Addr(bob))
+				}
+			})
+			// The user resolves nothing: it goes by the connection that it has, or by this address.
+			s.alice.stop()
+			s.alice = startEndpoint(t, ua.Config{
+				Name: "alice", Listen: fmt.Sprintf("tls://%s:5061", s.Net.Addr(alice)), TLS: identity(t, everyone(t, s.Net)),
+				SRTP: ua.AES80, Audio: sine(poolTone), ReuseConnection: true,
+			}, nil)
+			var placed, taken *ua.Call
+			if c.fromGateway {
+				placed, taken = s.call(t, true)
+			} else {
+				placed = s.alice.place(t, fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, s.Net.Addr(proxy)),
+					ua.Options{From: poolNumber, Destination: fmt.Sprintf("%s:5061", s.Net.Addr(proxy))})
+				taken = s.gateway.received(t, 5*time.Second)
+			}
+			if routes := routesOf(placed, taken); len(routes) != 1 || !strings.Contains(routes[0], proxyName) {
+				t.Errorf("the recorded routes are %q", routes)
+			}
+			time.Sleep(300 * time.Millisecond)
+			if c.otherwise {
+				s.proxy.config.TLS = named(t, "other.example.test", s.Net.Addr(proxy).String())
+			}
+			if c.restart {
+				s.proxy.restart()
+			}
+			atPool, atGateway := placed, taken
+			if c.fromGateway {
+				atPool, atGateway = taken, placed
+			}
+			us := s.Net.Addr(poolSide)
+			if c.otherwise {
+				s.endsAlone(t, atGateway)
+				return
+			}
+			hangUp(t, atGateway, atPool)
+			if !s.proxy.saw(us, "BYE") {
+				t.Errorf("the BYE did not take the route: %+v", s.proxy.seen(us))
+			}
+			if !c.restart {
+				oneConnection(t, s.proxy, us)
+			}
+		})
+	}
+}
+
+// The proxy is allowed by its address, and records that; calls from the gateway go to somebody with a name. The name is
+// not what the proxy's certificate has to carry when the connection has to be made anew.
+func TestRouteOfAPeerByAddress(t *testing.T) {
+	t.Parallel()
+	dns := rig.NewDNS(t)
+	s := setStage(t, func(config *configuration, p *proxyConfig) {
+		p.TLS = named(t, proxyName, config.Net.Addr(proxy).String())
+		dns.Host("next.example.test", config.Net.Addr(bob).String())
+		config.More = append(config.More, fmt.Sprintf("resolver: %q", dns.Addr()))
+		config.Pool.Peer = "sip:next.example.test:5061;transport=tls"
+		config.PoolPeers = []string{config.Net.Addr(proxy).String()}
+	})
+	placed, taken := s.call(t, false)
+	time.Sleep(300 * time.Millisecond)
+	s.proxy.restart()
+	hangUp(t, taken, placed)
+	if us := s.Net.Addr(poolSide); !s.proxy.saw(us, "BYE") {
+		t.Errorf("the BYE did not take the route: %+v", s.proxy.seen(us))
+	}
+}
+
+// named is a certificate for a name and an address.
+func named(t *testing.T, name, address string) rig.PKI {
+	t.Helper()
+	files, err := issue(rig.Identity{CommonName: name, Names: []string{name}, Addresses: []string{address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// endsAlone hangs up at the gateway when the proxy is not the one that it was: the call is over, and nobody else is told.
+func (s *stage) endsAlone(t *testing.T, atGateway *ua.Call) {
+	t.Helper()
+	if err := atGateway.Hangup(t.Context()); err != nil {
+		t.Errorf("hang up: %v", err)
+	}
+	rig.Eventually(t, 5*time.Second, "the certificate is refused", func() string {
+		if s.dropped("pool", "certificate_name") == 0 {
+			return strings.Join(s.drops(), " ")
+		}
+		return ""
+	})
+	if s.proxy.saw(s.Net.Addr(poolSide), "BYE") {
+		t.Error("a proxy that is somebody else got the BYE")
+	}
+	if r := s.recorded(1)[0]; r.EndedBy != "gateway" || r.Code != 200 {
+		t.Errorf("record: %d ended by %s", r.Code, r.EndedBy)
+	}
+}
+
 // A user behind the proxy by TCP: the proxy records both of its addresses, one for each transport, and each BYE goes
 // back through both (RFC 5658 3.3).
 func TestTwoRecordedRoutes(t *testing.T) {
+	t.Parallel()
 	for _, fromGateway := range []bool{true, false} {
 		t.Run(fmt.Sprintf("called by the gateway %v", fromGateway), func(t *testing.T) {
 			t.Parallel()
