@@ -316,3 +316,55 @@ func lineOf(text, start string) string {
 	}
 	return ""
 }
+
+// RFC 3261 8.1.3.1, 21.5.4: nobody is there: over TCP the caller hears so at once, over UDP when the timer has run out, and in
+// neither case of whom it was.
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	both(t, setting{pool: "tcp", gateway: "tcp"}, func(t *testing.T, p parties) {
+		p.callee.close()
+		a := p.caller.dial(number)
+		began := time.Now()
+		a.sendInvite(a.sdp.String())
+		res := a.a.await(patience, "failure", func(m *message) bool { return a.is(m, "5xx INVITE") || a.is(m, "4xx INVITE") })
+		a.ackFailure(res)
+		if took := res.at.Sub(began); took > 2*time.Second+5*lag.worst(began) {
+			t.Errorf("the failure took %v", took)
+		}
+		if res.code() != 503 && res.code() != 480 && res.code() != 504 && res.code() != 500 {
+			t.Errorf("the caller heard %s", res.first)
+		}
+		if res.header("Warning") == "" && res.header("Reason") == "" {
+			t.Errorf("the failure says nothing of why:\n%s", res.raw)
+		}
+	})
+}
+
+// RFC 3261 8.1.3.1, 18.4: the connection to the callee ends while it rings, and while the caller waits for its first response: the
+// caller hears a failure, or the callee may answer on another connection; in the end nothing is left.
+func TestConnectionEndsWhileRinging(t *testing.T) {
+	t.Parallel()
+	both(t, setting{pool: "tcp", gateway: "tcp", more: []string{"ring_timeout: 3s"}}, func(t *testing.T, p parties) {
+		a, b := p.ringing()
+		b.invite.over.Close()
+		m := a.a.await(patience, "failure", func(m *message) bool { return a.is(m, "5xx INVITE") || a.is(m, "4xx INVITE") })
+		a.ackFailure(m)
+		p.callee.quiet(func(m *message) bool { return m.method() == "CANCEL" || m.method() == "BYE" })
+
+		// The caller's own connection ends: nobody is left to hear of the call, and the callee is let go.
+		c := p.caller.dial(number)
+		c.over = p.caller.connect()
+		c.sendInvite(c.sdp.String())
+		d := p.callee.incoming(number)
+		d.ring()
+		c.expect("180 INVITE")
+		c.over.Close()
+		cancel := d.expect("CANCEL")
+		d.respond(cancel, "200 OK", "")
+		d.respond(d.invite, "487 Request Terminated", "")
+		p.callee.quiet(d.of("ACK"))
+		// A response that finds no connection may be sent over a new one to the address in the Via (18.2.2).
+		p.caller.quiet(c.of("4xx INVITE"))
+		p.caller.quiet(c.of("5xx INVITE"))
+	})
+}

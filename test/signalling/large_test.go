@@ -1,16 +1,19 @@
 package signalling
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
 
-// dialLong prepares a call whose INVITE is more than one datagram should carry, in what causeway passes on.
-func (a *agent) dialLong(number string) *call {
-	c := a.dial(number)
-	c.local = strings.Replace(c.local, "Caller", strings.Repeat("Caller ", 200), 1)
-	return c
+// long are headers that make an INVITE more than one datagram should carry, in what causeway passes on.
+func long() []string {
+	headers := []string{"User-to-User: " + strings.Repeat("00112233", 60) + ";encoding=hex"}
+	for i := range 8 {
+		headers = append(headers, fmt.Sprintf("Diversion: <sip:+1425555%04d@proxy.invalid>;reason=unconditional;counter=%d;privacy=off", i, i+1))
+	}
+	return headers
 }
 
 // RFC 3261 18.1.1: a request of more than 1,300 bytes toward a UDP peer goes over TCP when the peer listens there, and what
@@ -19,8 +22,8 @@ func TestLargeRequestGoesOverTCP(t *testing.T) {
 	t.Parallel()
 	both(t, setting{}, func(t *testing.T, p parties) {
 		p.callee.listen("tcp")
-		a := p.caller.dialLong(number)
-		a.sendInvite(a.sdp.String())
+		a := p.caller.dial(number)
+		a.sendInvite(a.sdp.String(), long()...)
 		b := p.callee.incoming(number)
 		if len(b.invite.raw) <= 1300 {
 			t.Fatalf("the INVITE has %d bytes, which shows nothing", len(b.invite.raw))
@@ -38,8 +41,8 @@ func TestLargeRequestGoesOverTCP(t *testing.T) {
 		p.hold(a, b, "sendrecv")
 		p.hangUp(a, b)
 
-		a = p.caller.dialLong(number)
-		a.sendInvite(a.sdp.String())
+		a = p.caller.dial(number)
+		a.sendInvite(a.sdp.String(), long()...)
 		b = p.callee.incoming(number)
 		b.ring()
 		a.expect("180 INVITE")
@@ -56,9 +59,9 @@ func TestLargeRequestGoesOverTCP(t *testing.T) {
 func TestLargeRequestWhereNobodyListens(t *testing.T) {
 	t.Parallel()
 	both(t, setting{}, func(t *testing.T, p parties) {
-		a := p.caller.dialLong(number)
+		a := p.caller.dial(number)
 		began := time.Now()
-		a.sendInvite(a.sdp.String())
+		a.sendInvite(a.sdp.String(), long()...)
 		res := a.a.await(patience, "an end or a beginning", func(m *message) bool { return a.is(m, "5xx INVITE") || a.is(m, "18x INVITE") })
 		if res.code() < 500 {
 			t.Fatalf("the caller heard %s", res.first)
