@@ -25,13 +25,14 @@ const (
 
 // side is what the pool or the gateway section of a configuration says.
 type side struct {
-	Listen []string // "tls://127.0.0.1:5061"; the gateway side has one
-	Peer   string   // next_hop of the pool, peer of the gateway
-	SRTP   string
-	TLS    rig.PKI  // none when Cert is empty
-	CRL    string   // file
-	Name   string   // tls.name
-	More   []string // further lines below the side
+	Listen  []string // "tls://127.0.0.1:5061"; the gateway side has one
+	Peer    string   // next_hop of the pool, peer of the gateway
+	SRTP    string
+	TLS     rig.PKI  // none when Cert is empty
+	CRL     string   // file
+	Name    string   // tls.name
+	Clients string   // tls.clients
+	More    []string // further lines below the side
 }
 
 // configuration is that of one causeway.
@@ -119,7 +120,7 @@ func (s *side) write(b *strings.Builder) {
 	fmt.Fprintf(b, "    srtp: %s\n", s.SRTP)
 	if s.TLS.Cert != "" {
 		fmt.Fprintf(b, "    tls:\n      certificate: %s\n      key: %s\n      ca: %s\n", s.TLS.Cert, s.TLS.Key, s.TLS.CA)
-		for key, value := range map[string]string{"crl": s.CRL, "name": s.Name} {
+		for key, value := range map[string]string{"crl": s.CRL, "name": s.Name, "clients": s.Clients} {
 			if value != "" {
 				fmt.Fprintf(b, "      %s: %q\n", key, value)
 			}

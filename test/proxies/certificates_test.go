@@ -1,6 +1,7 @@
 package proxies
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	stdnet "net"
@@ -13,6 +14,82 @@ import (
 	"causeway/bench/ua"
 	"causeway/test/rig"
 )
+
+// Who of the pool may connect: with a certificate where one is required, by the address or the certificate's name that
+// pool.peers has, and without one where that is no matter (tls.clients).
+func TestClientsOfThePool(t *testing.T) {
+	t.Parallel()
+	const name = "fe1.example.test"
+	byAddress, byName := false, true
+	for _, c := range []struct {
+		clients string
+		byName  bool // how pool.peers has it
+		shows   *rig.Identity
+		drop    string // "": it may call
+	}{
+		{"required", byAddress, &rig.Identity{CommonName: "somebody"}, ""},
+		{"required", byAddress, nil, "certificate_missing"},
+		{"required", byAddress, &rig.Identity{CommonName: "late", Expired: true}, "certificate_expired"},
+		{"optional", byAddress, nil, ""},
+		{"optional", byAddress, &rig.Identity{CommonName: "late", Expired: true}, "certificate_expired"},
+		{"off", byAddress, nil, ""},
+		{"off", byAddress, &rig.Identity{CommonName: "late", Expired: true}, ""}, // it is never asked
+		{"required", byName, &rig.Identity{CommonName: "front end", Names: []string{name}}, ""},
+		{"required", byName, &rig.Identity{CommonName: "FE1.example.test"}, ""},
+		{"required", byName, &rig.Identity{CommonName: "fe2.example.test"}, "peer_not_allowed"},
+		{"required", byName, &rig.Identity{CommonName: "*.example.test"}, "peer_not_allowed"},
+		{"optional", byName, nil, "peer_not_allowed"},
+	} {
+		shown := "nothing"
+		if c.shows != nil {
+			shown = c.shows.CommonName
+		}
+		t.Run(fmt.Sprintf("%s, by name %v, shows %s", c.clients, c.byName, shown), func(t *testing.T) {
+			t.Parallel()
+			net := rig.NewNetwork(t)
+			config := standard(t, net)
+			config.Pool.Clients = c.clients
+			config.Pool.Peer = fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(bob)) // somebody else
+			config.PoolPeers = []string{net.Addr(alice).String()}
+			if c.byName {
+				config.PoolPeers = []string{name}
+			}
+			s := start(t, config)
+			gatewayAt(t, net, nil)
+			own := identity(t, everyone(t, net))
+			own.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
+			if c.shows != nil {
+				files, err := issue(*c.shows)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pair := identity(t, files).Certificates[0]
+				own.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+			}
+			caller := startEndpoint(t, ua.Config{
+				Name: "alice", Listen: fmt.Sprintf("tls://%s:5061", net.Addr(alice)), TLS: own, SRTP: ua.AES80, Audio: sine(poolTone),
+			}, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			call, err := caller.Call(ctx, fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, net.Addr(poolSide)), ua.Options{From: poolNumber})
+			if c.drop == "" {
+				if err != nil {
+					t.Fatalf("the call: %v, drops %q", err, s.drops())
+				}
+				if err := call.Hangup(t.Context()); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil {
+				t.Error("the call was answered")
+			}
+			if s.dropped("pool", c.drop) == 0 {
+				t.Errorf("dropped %q, want %s", s.drops(), c.drop)
+			}
+		})
+	}
+}
 
 // The certificate of a gateway has to carry its configured name exactly, in the common name or as an alternative name,
 // be signed by the authority, in date and not revoked (seed G8; RFC 5922 7). Otherwise there is no link, in either

@@ -363,3 +363,70 @@ func routesOf(placed, taken *ua.Call) []string {
 	}
 	return routes
 }
+
+// The gateway is a proxy too, such as the border of a trunk: it records its route and rings two phones by plain TCP. The
+// user of the pool hears the early media of the one that gave it last, talks to the one that answers, holds it and
+// resumes, all by the route set.
+func TestGatewayIsAProxy(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		fromGateway bool
+		byUser      bool // the user hangs up
+	}{
+		{"called, hangs up", false, true}, {"called, the user hung up on", false, false},
+		{"calling, hangs up", true, false}, {"calling, the user hangs up", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			needKamailio(t)
+			net := rig.NewNetwork(t)
+			config := standard(t, net)
+			config.Gateway.Peer = fmt.Sprintf("sip:%s:5060;transport=tcp", net.Addr(proxy))
+			config.Pool.Peer = fmt.Sprintf("sip:%s:5061;transport=tls", net.Addr(alice))
+			trunk := startProxy(t, proxyConfig{
+				IP: net.Addr(proxy), TLS: everyone(t, net),
+				Default: fmt.Sprintf("sip:%s:5060;transport=tcp", net.Addr(gatewaySide)),
+				Users:   []user{{User: gatewayNumber, Hops: []hop{{net.Addr(gateway), 5060, "tcp"}, {net.Addr(standby), 5060, "tcp"}}}},
+			})
+			s := start(t, config)
+			before := s.holdings()
+			user := userAt(t, net, alice, "alice", poolTone, nil)
+			phone := gatewayAt(t, net, func(*ua.Call) ua.Reply {
+				return ua.Reply{Ring: 500 * time.Millisecond, EarlyMedia: true, Answer: 1500 * time.Millisecond}
+			})
+			other := startEndpoint(t, ua.Config{
+				Name: "other", Listen: fmt.Sprintf("tcp://%s:5060", net.Addr(standby)), Audio: sine(otherTone),
+			}, func(*ua.Call) ua.Reply {
+				return ua.Reply{Ring: 100 * time.Millisecond, EarlyMedia: true, Answer: never}
+			})
+
+			var atPool, atGateway *ua.Call
+			if c.fromGateway {
+				atGateway = phone.place(t, fmt.Sprintf("sip:%s@%s:5060;transport=tcp", poolNumber, net.Addr(proxy)), ua.Options{From: gatewayNumber})
+				atPool = user.received(t, time.Second)
+			} else {
+				atPool = user.place(t, fmt.Sprintf("sip:%s@%s:5061;transport=tls", gatewayNumber, net.Addr(poolSide)), ua.Options{From: poolNumber})
+				hearsLately(t, "the user before the answer", atPool, gatewayTone)
+				atGateway = phone.received(t, time.Second)
+				if lost := other.received(t, time.Second); !lost.Answered().IsZero() {
+					t.Error("the other phone was answered")
+				}
+			}
+			holds(t, atPool, atGateway, ua.Inactive)
+			time.Sleep(500 * time.Millisecond)
+			hearsLately(t, "the user", atPool, gatewayTone)
+			hearsLately(t, "the phone", atGateway, poolTone)
+			if c.byUser {
+				hangUp(t, atPool, atGateway)
+			} else {
+				hangUp(t, atGateway, atPool)
+			}
+			if us := net.Addr(gatewaySide); trunk.saw(us, "BYE") != c.byUser {
+				t.Errorf("the proxy saw %+v from causeway; BYE from it is %v", trunk.seen(us), c.byUser)
+			}
+			oneConnection(t, trunk, net.Addr(gatewaySide))
+			s.settled(before, 3, 20*time.Second)
+		})
+	}
+}
