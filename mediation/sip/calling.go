@@ -212,7 +212,7 @@ func (u *usage) acknowledge(c *client, d *dialog, sdp []byte, w way) *pass {
 	sip.CopyHeaders("Authorization", c.req, req)
 	sip.CopyHeaders("Proxy-Authorization", c.req, req)
 	setSDP(req, sdp)
-	network := u.complete(req)
+	network := u.complete(req, w)
 	p := &pass{req: req, network: network, way: w}
 	u.out = append(u.out, output{ack: p})
 	return p

@@ -139,11 +139,7 @@ func (e *Endpoint) inDialog(req *sip.Request, key string, flow transport.Flow) {
 		if tag != e.tagFor(req) { // of a refusal that nothing was kept of
 			e.drops.Add(DropAckUnmatched)
 		}
-	case req.Method == sip.OPTIONS:
-		// 11.2 answers as if the request were an INVITE; outside a dialog of
-		// ours that is what it is.
-		e.reply(req, flow, optionsResponse(req, &e.env))
-	default:
+	default: // OPTIONS too: peers ask by it whether their call still stands
 		e.refuse(req, flow, &Failure{Code: 481, Local: true})
 	}
 }

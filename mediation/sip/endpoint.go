@@ -451,7 +451,7 @@ func (e *Endpoint) dial(network string, w way) (transport.Flow, error) {
 
 // datagrams says whether what goes this way goes by udp when it is short.
 func (e *Endpoint) datagrams(w way) bool {
-	return w.target != nil && w.target.Network == "udp" || w.target == nil && w.flow.Network == "udp"
+	return w.target != nil && w.target.Network == "udp" || w.target == nil && w.flow.Network == "udp" && !w.asksForTCP()
 }
 
 // destination is the address a request goes to, and the name its certificate

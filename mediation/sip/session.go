@@ -383,7 +383,7 @@ func (s *Session) notSent(o output, err error) {
 	}
 	f := &Failure{Code: 503, Local: true, Warning: "the next hop cannot be reached"}
 	if errors.Is(err, errTooLong) {
-		f = &Failure{Code: 513, Local: true, Warning: err.Error()}
+		f = &Failure{Code: 513, Local: true, Warning: errTooLong.Error()}
 	}
 	s.u.failed(time.Now(), o.first, f)
 }

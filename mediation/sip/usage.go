@@ -2,6 +2,7 @@ package sip
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -95,6 +96,12 @@ type way struct {
 	target *locate.Target
 }
 
+// asksForTCP says whether the hop's URI names that transport.
+func (w way) asksForTCP() bool {
+	transport, _ := w.hop.UriParams.Get("transport")
+	return w.target == nil && strings.EqualFold(transport, "tcp")
+}
+
 // pass is a request without a transaction.
 type pass struct {
 	req     *sip.Request
@@ -183,14 +190,16 @@ func (u *usage) request(d *dialog, method sip.RequestMethod, seq uint32) *sip.Re
 }
 
 // complete adds what every request of ours ends with, and its Via. A request
-// that is too long for a datagram goes over TCP (RFC 3261 18.1.1).
-func (u *usage) complete(req *sip.Request) (network string) {
+// that is too long for a datagram goes over TCP (RFC 3261 18.1.1), and so does
+// one whose hop asks for that (RFC 3263 4.1). Otherwise a dialog keeps its
+// transport: what a peer writes into Contact must not take it off TLS.
+func (u *usage) complete(req *sip.Request, w way) (network string) {
 	if req.ContentLength() == nil {
 		req.SetBody(req.Body())
 	}
 	req.AppendHeader(sip.NewHeader("User-Agent", u.env.userAgent))
 	network = u.network
-	if network == "udp" && len(req.String())+viaRoom > maxDatagram {
+	if network == "udp" && (w.asksForTCP() || len(req.String())+viaRoom > maxDatagram) {
 		network = "tcp"
 	}
 	req.PrependHeader(u.env.via(network))
@@ -205,7 +214,7 @@ func (u *usage) wayOf(d *dialog) way { return way{flow: u.flow, hop: *d.nextHop(
 
 // send starts a client transaction.
 func (u *usage) send(d *dialog, req *sip.Request, what purpose, w way, tries int) *client {
-	network := u.complete(req)
+	network := u.complete(req, w)
 	c := &client{
 		tx:  transaction.NewClient(req, isReliable(network), u.now),
 		req: req, what: what, d: d, network: network, way: w, tries: tries,
