@@ -51,7 +51,7 @@ func (l load) run(t *testing.T) {
 	c.Gateway.Listen = []string{fmt.Sprintf("%s://%s:5060", l.network, net.Addr(gatewaySide))}
 	c.Gateway.Peer = fmt.Sprintf("sip:%s:5060;transport=%s", net.Addr(gateway), l.network)
 	// On each side 5,000 pairs: those of calls under way, those that rest behind one, and some to spare.
-	c.Ports = "10000-19999"
+	c.Ports = "20000-29999" // apart from what rig.Port gives to programs that bind on all addresses
 	c.LogLevel = "info"
 	c.More = append(c.More, "max_calls: 5000", "max_call_rate: 1000")
 	s := start(t, c)
