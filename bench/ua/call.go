@@ -247,7 +247,7 @@ func (c *Call) supervise(length time.Duration) {
 		case <-c.over:
 			return
 		case r := <-c.reoffers:
-			r.done <- c.reoffer(r.direction)
+			r.done <- c.reoffer(r)
 		case r := <-c.reinvites:
 			r.done <- c.reoffered(r.req)
 		case <-c.hangup:

@@ -57,6 +57,7 @@ func (c *Call) Offers() []Offer {
 
 type reoffer struct {
 	direction Direction
+	rekey     bool       // a new key, and the direction as it is
 	done      chan error // of one
 }
 
@@ -68,23 +69,35 @@ type reinvite struct {
 // Reoffer changes the direction of an answered call by a re-INVITE: SendOnly and Inactive hold the peer, SendRecv resumes.
 // It fails with a *ResponseError in the chain when the peer refuses, which leaves the call as it was.
 func (c *Call) Reoffer(ctx context.Context, d Direction) error {
-	fail := func(err error) error { return fmt.Errorf("offer %s: %w", d, err) }
-	r := reoffer{d, make(chan error, 1)}
+	if err := c.change(ctx, reoffer{direction: d}); err != nil {
+		return fmt.Errorf("offer %s: %w", d, err)
+	}
+	return nil
+}
+
+// Rekey gives an answered call under SRTP a new key for what we send, by a re-INVITE. It fails as Reoffer does.
+func (c *Call) Rekey(ctx context.Context) error {
+	if err := c.change(ctx, reoffer{rekey: true}); err != nil {
+		return fmt.Errorf("offer a new key: %w", err)
+	}
+	return nil
+}
+
+// change has the goroutine of the call send a re-INVITE and waits for what came of it.
+func (c *Call) change(ctx context.Context, r reoffer) error {
+	r.done = make(chan error, 1)
 	select {
 	case c.reoffers <- r:
 	case <-c.done:
-		return fail(errors.New("the call is over"))
+		return errors.New("the call is over")
 	case <-ctx.Done():
-		return fail(ctx.Err())
+		return ctx.Err()
 	}
 	select {
 	case err := <-r.done:
-		if err != nil {
-			return fail(err)
-		}
-		return nil
+		return err
 	case <-ctx.Done():
-		return fail(ctx.Err())
+		return ctx.Err()
 	}
 }
 
@@ -106,14 +119,21 @@ func (c *Call) describe(d *description) []byte {
 const reofferWait = 10 * time.Second
 
 // reoffer sends the re-INVITE. It runs on the goroutine of the call.
-func (c *Call) reoffer(direction Direction) error {
+func (c *Call) reoffer(r reoffer) error {
 	c.offering.Store(true)
 	defer c.offering.Store(false)
 	c.mu.Lock()
 	before := c.local
 	c.mu.Unlock()
 	offer := *before
-	offer.direction = direction
+	if r.rekey {
+		offer.crypto = slices.Clone(before.crypto)
+		for i := range offer.crypto {
+			offer.crypto[i].key = newKey(offer.crypto[i].suite)
+		}
+	} else {
+		offer.direction = r.direction
+	}
 	d := &c.dialog
 	d.seq++
 	req := c.ua.request(d, sip.INVITE, d.seq)

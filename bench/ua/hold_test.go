@@ -3,6 +3,7 @@ package ua
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -84,6 +85,43 @@ func TestHoldAndResume(t *testing.T) {
 }
 
 // Both ends change the call at once: one of them at least is told to wait (RFC 3261 section 14.2), and the call goes on.
+func TestRekey(t *testing.T) {
+	for _, byCallee := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by the callee %v", byCallee), func(t *testing.T) {
+			t.Parallel()
+			out, in := pair(t, "udp", GCM, false)
+			by, other := out, in
+			if byCallee {
+				by, other = in, out
+			}
+			before := other.Invite().SDP
+			if byCallee {
+				before = by.Invite().SDP
+			}
+			if err := by.Rekey(timeout(t, 10*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			offers := other.Offers()
+			if len(offers) != 1 || offers[0].Direction != SendRecv || cryptoLine(offers[0].SDP) == cryptoLine(before) {
+				t.Errorf("offered %+v after\n%s", offers, before)
+			}
+			if forth, back := flows(by, other); forth <= 5 || back <= 5 {
+				t.Errorf("%d packets forth and %d back", forth, back)
+			}
+		})
+	}
+}
+
+// cryptoLine is the a=crypto line of a description, or "".
+func cryptoLine(body string) string {
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "a=crypto:") {
+			return line
+		}
+	}
+	return ""
+}
+
 func TestReoffersCross(t *testing.T) {
 	t.Parallel()
 	out, in := pair(t, "tcp", "", false)
