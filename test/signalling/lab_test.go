@@ -48,6 +48,10 @@ type lab struct {
 
 func newLab(t testing.TB, s setting) *lab {
 	t.Helper()
+	if !s.patient {
+		places <- struct{}{}
+		t.Cleanup(func() { <-places })
+	}
 	l := &lab{t: t, net: rig.NewNetwork(t), setting: s}
 	if l.pool == "" {
 		l.pool = "udp"
@@ -71,10 +75,6 @@ func newLab(t testing.TB, s setting) *lab {
 // start runs causeway. The peers should be there by then.
 func (l *lab) start() *lab {
 	l.t.Helper()
-	if !l.patient {
-		places <- struct{}{}
-		l.t.Cleanup(func() { <-places })
-	}
 	l.dir = l.t.TempDir()
 	admin := netip.AddrPortFrom(l.net.Addr(1), 8480).String()
 	l.Causeway = rig.Serve(l.t, binaries.Checked, l.dir, l.configuration(admin), admin)
