@@ -43,73 +43,137 @@ func newContext(p Profile, key []byte) (*srtp.Context, error) {
 	return ctx, nil
 }
 
+// errNoRoom is for a packet that would not fit its buffer any more once protected.
+var errNoRoom = errors.New("no room for the authentication tag")
+
 // sealer protects what a leg sends.
 type sealer struct {
-	ctx *srtp.Context
+	profile Profile
+	ctx     *srtp.Context
+	mki     []byte
+}
+
+func newSealer(p Profile, key []byte) (*sealer, error) {
+	ctx, err := newContext(p, key)
+	if err != nil {
+		return nil, err
+	}
+	return &sealer{profile: p, ctx: ctx}, nil
 }
 
 // rtp protects an RTP packet in place; its capacity must have room for the tag.
 func (s *sealer) rtp(b []byte, scratch *rtp.Header) ([]byte, error) {
-	return s.ctx.EncryptRTP(b, b, scratch)
+	if cap(b)-len(b) < suites[s.profile].rtpTag+len(s.mki) {
+		return nil, errNoRoom
+	}
+	out, err := s.ctx.EncryptRTP(b, b, scratch)
+	if err != nil {
+		return nil, err
+	}
+	return insert(out, s.mki, suites[s.profile].rtpTrailer), nil
 }
 
 // rtcp protects a compound RTCP packet in place, likewise.
-func (s *sealer) rtcp(b []byte) ([]byte, error) { return s.ctx.EncryptRTCP(b, b, nil) }
+func (s *sealer) rtcp(b []byte) ([]byte, error) {
+	if cap(b)-len(b) < s.profile.rtcpOverhead()+len(s.mki) {
+		return nil, errNoRoom
+	}
+	out, err := s.ctx.EncryptRTCP(b, b, nil)
+	if err != nil {
+		return nil, err
+	}
+	return insert(out, s.mki, suites[s.profile].rtcpTrailer), nil
+}
+
+// insert puts a master key identifier before the last bytes of a packet, whose
+// capacity has room for it.
+func insert(b, mki []byte, trailer int) []byte {
+	if len(mki) == 0 {
+		return b
+	}
+	at := len(b) - trailer
+	b = b[:len(b)+len(mki)]
+	copy(b[at+len(mki):], b[at:])
+	copy(b[at:], mki)
+	return b
+}
 
 // opened is one context that received packets may belong to, with the sources
-// that it knows.
+// that it knows. The identifiers of keys are ours to see to and not the library's,
+// whose contexts can't have another than they were made with; a peer may change it
+// and keep the key, whose list of packets seen has to stay.
 type opened struct {
 	profile  Profile
 	key      []byte // a copy, to know the key by when it comes back; wiped when it is forgotten
 	ctx      *srtp.Context
-	minRTP   int // what has to follow the header, in bytes
-	minRTCP  int // what an SRTCP packet is long at least, in bytes
-	last     uint32
+	mki      []byte
+	lifetime uint64 // in packets; 0 for as long as the library lets it
+	packets  uint64 // authenticated so far, RTP and RTCP
+	minRTP   int    // what has to follow the header, in bytes, besides the identifier
+	minRTCP  int    // what an SRTCP packet is long at least, in bytes, likewise
 	rtpSSRC  int
 	rtcpSSRC int
+
+	last    uint32 // the source of the last RTP packet
+	highest uint16 // its sequence number that the rollover counter belongs to
+
+	goesOn place // where a source may go on that was heard under the key before
+}
+
+// place is where in its sequence a source stood when its key changed.
+type place struct {
+	open     bool // how the source counts under this key isn't known yet
+	ssrc     uint32
+	rollover uint32
+	sequence uint16
+}
+
+// rolloverOf estimates the rollover counter of a packet by RFC 3711 appendix A. What
+// would be before the beginning counts to it.
+func (p *place) rolloverOf(sequence uint16) uint32 {
+	const median = 1 << 15
+	switch {
+	case p.sequence < median && int(sequence)-int(p.sequence) > median && p.rollover > 0:
+		return p.rollover - 1
+	case p.sequence >= median && int(p.sequence)-median > int(sequence):
+		return p.rollover + 1
+	}
+	return p.rollover
 }
 
 // opener authenticates and decrypts what a leg receives.
 //
-// It holds more than one context only for a while after signalling changed the
-// key: the new key twice, if the old stream's rollover counter was not zero any
-// more, because peers disagree whether it goes on under a new key (RFC 3711
-// section 3.3.1) or starts over (RFC 4568 section 6.4, and every phone that just
-// makes a new context); and the old key. Authentication tells which is right.
+// When signalling changes the key, the key before is still good for a while; and it
+// is open how the stream counts under the new one, because peers disagree whether
+// its rollover counter goes on (RFC 3711 section 3.3.1) or starts over (RFC 4568
+// section 6.4, and every phone that just makes a new context). Authentication tells
+// which is right, whenever the peer says something next.
 //
 // A key that was in use before goes on where it was left: with a context made anew,
 // everything that was ever sent under it could be replayed (RFC 3711 section
 // 3.3.2), and its rollover counter would be wrong.
 type opener struct {
-	now       *opened
-	alternate *opened // the same key, counting on
-	old       *opened
-	until     time.Time // when alternate and old are given up
-	past      []*opened // under other keys, the oldest first
+	now   *opened
+	old   *opened
+	until time.Time // when old is given up
+	past  []*opened // under other keys, the oldest first
 }
 
 func newOpener(p Profile, key []byte) (*opener, error) {
-	o, err := newOpened(p, key)
-	if err != nil {
-		return nil, err
-	}
-	return &opener{now: o}, nil
-}
-
-func newOpened(p Profile, key []byte) (*opened, error) {
 	ctx, err := newContext(p, key)
 	if err != nil {
 		return nil, err
 	}
-	return &opened{profile: p, key: bytes.Clone(key), ctx: ctx, minRTP: suites[p].rtpTag, minRTCP: p.rtcpOverhead() + 8}, nil
+	return &opener{now: &opened{
+		profile: p, key: bytes.Clone(key), ctx: ctx,
+		minRTP: suites[p].rtpTag, minRTCP: p.rtcpOverhead() + rtcpHeader,
+	}}, nil
 }
 
-// succeed takes over from the opener of the key before; alternate is a second
-// context of the new key, to be used if the stream has to be counted on.
-func (o *opener) succeed(before *opener, alternate *opened, ssrc uint32, now time.Time) {
+// succeed takes over from the opener of the key before.
+func (o *opener) succeed(before *opener, now time.Time) {
 	o.old = before.now
 	o.until = now.Add(keyOverlap)
-	before.alternate.wipe()
 	o.past = before.past
 	if before.now.used() {
 		o.past = append(o.past, before.now)
@@ -118,7 +182,6 @@ func (o *opener) succeed(before *opener, alternate *opened, ssrc uint32, now tim
 	}
 	if i := slices.IndexFunc(o.past, o.now.same); i >= 0 {
 		o.now.wipe()
-		alternate.wipe()
 		o.now = o.past[i]
 		o.past = slices.Delete(o.past, i, i+1)
 		return
@@ -127,38 +190,34 @@ func (o *opener) succeed(before *opener, alternate *opened, ssrc uint32, now tim
 		o.past[0].wipe()
 		o.past = slices.Delete(o.past, 0, 1)
 	}
-	if roc, ok := before.now.ctx.ROC(ssrc); ok && roc > 0 {
-		alternate.ctx.SetROC(ssrc, roc)
-		alternate.rtpSSRC = 1
-		o.alternate = alternate
-	} else {
-		alternate.wipe()
+	o.now.goesOn = before.now.where()
+}
+
+// where is the place of the source that was heard last.
+func (o *opened) where() place {
+	if o.rtpSSRC == 0 {
+		return o.goesOn // nobody was heard since the change before this one
 	}
+	rollover, _ := o.ctx.ROC(o.last)
+	return place{open: true, ssrc: o.last, rollover: rollover, sequence: o.highest}
 }
 
 // used reports whether a packet came under the key.
-func (o *opened) used() bool { return o.rtpSSRC+o.rtcpSSRC > 0 }
+func (o *opened) used() bool { return o.packets > 0 }
 
 // same reports whether two contexts are of one key.
 func (o *opened) same(other *opened) bool {
 	return o.profile == other.profile && subtle.ConstantTimeCompare(o.key, other.key) == 1
 }
 
-// wipe forgets the key; the derived ones are in the library's context. o may be
-// nil.
-func (o *opened) wipe() {
-	if o != nil {
-		clear(o.key)
-	}
-}
+// wipe forgets the key; the derived ones are in the library's context.
+func (o *opened) wipe() { clear(o.key) }
 
-// settle gives up the keys of before at once.
+// settle gives up what was before at once.
 func (o *opener) settle() {
-	if o == nil {
-		return
+	if o != nil {
+		o.old, o.now.goesOn = nil, place{}
 	}
-	o.alternate.wipe()
-	o.old, o.alternate = nil, nil
 }
 
 // wipe forgets all keys.
@@ -167,62 +226,87 @@ func (o *opener) wipe() {
 		return
 	}
 	o.now.wipe()
-	o.alternate.wipe()
 	for _, before := range o.past {
 		before.wipe()
 	}
 }
 
+// overlaps reports whether the key before is still good.
+func (o *opener) overlaps(now time.Time) bool {
+	if o.old != nil && now.After(o.until) {
+		o.old = nil
+	}
+	return o.old != nil
+}
+
 // rtp opens an SRTP packet in place. The result lies in b.
 func (o *opener) rtp(b []byte, h *header, w *worker, now time.Time) ([]byte, Drop) {
-	if o.old == nil {
-		return o.now.rtp(b, h, &w.header)
-	}
-	if now.After(o.until) {
-		o.alternate.wipe()
-		o.old, o.alternate = nil, nil
+	overlaps, goesOn := o.overlaps(now), o.now.goesOn
+	goesOn.open = goesOn.open && goesOn.ssrc == h.ssrc
+	if !overlaps && !goesOn.open {
 		return o.now.rtp(b, h, &w.header)
 	}
 	// A failed attempt may leave the packet spoilt (GCM clears what it cannot
 	// vouch for), so each gets a copy.
 	copied := w.scratch[:copy(w.scratch[:], b)]
 	out, drop := o.now.rtp(b, h, &w.header)
-	if drop != dropAuth && drop != dropShort { // the old suite's tag may be the shorter one
+	if !drop.ofOtherKey() {
 		return out, drop
 	}
-	if o.alternate != nil {
+	if rollover := goesOn.rolloverOf(h.sequence); goesOn.open && rollover > 0 {
 		copy(b, copied)
-		if out, drop := o.alternate.rtp(b, h, &w.header); drop == passed {
-			o.now.wipe()
-			o.now, o.alternate = o.alternate, nil
+		if out, drop := o.now.rtpAt(b, h, rollover, &w.header); drop == passed {
 			return out, drop
 		}
+	}
+	if !overlaps {
+		return nil, drop
 	}
 	copy(b, copied)
 	return o.old.rtp(b, h, &w.header)
 }
 
+// ofOtherKey reports whether a packet that was dropped so may be good under another
+// key, whose suite may have a shorter tag.
+func (d Drop) ofOtherKey() bool { return d == dropAuth || d == dropShort || d == dropMKI }
+
 // rtcp opens an SRTCP packet in place.
 func (o *opener) rtcp(b []byte, ssrc uint32, w *worker, now time.Time) ([]byte, Drop) {
-	if o.old == nil || now.After(o.until) {
+	if !o.overlaps(now) {
 		return o.now.rtcp(b, ssrc)
 	}
 	copied := w.scratch[:copy(w.scratch[:], b)]
-	if out, drop := o.now.rtcp(b, ssrc); drop != dropAuth && drop != dropShort {
+	if out, drop := o.now.rtcp(b, ssrc); !drop.ofOtherKey() {
 		return out, drop
 	}
 	copy(b, copied)
 	return o.old.rtcp(b, ssrc)
 }
 
+// rtpAt opens a packet of the source whose place is open, under a rollover counter.
+// If that was right the source counts so from then on.
+func (o *opened) rtpAt(b []byte, h *header, rollover uint32, scratch *rtp.Header) ([]byte, Drop) {
+	o.ctx.SetROC(h.ssrc, rollover)
+	out, drop := o.rtp(b, h, scratch)
+	if drop != passed {
+		o.ctx.SetROC(h.ssrc, 0) // as if it had not been heard
+	}
+	return out, drop
+}
+
 func (o *opened) rtp(b []byte, h *header, scratch *rtp.Header) ([]byte, Drop) {
-	if len(b) < h.length+o.minRTP {
-		return nil, dropShort
+	if drop := o.serves(len(b), h.length+o.minRTP); drop != passed {
+		return nil, drop
+	}
+	b, ok := o.strip(b, suites[o.profile].rtpTrailer)
+	if !ok {
+		return nil, dropMKI
 	}
 	fresh := h.ssrc != o.last || o.rtpSSRC == 0
 	if fresh {
 		_, known := o.ctx.ROC(h.ssrc)
-		if fresh = !known; fresh && o.rtpSSRC >= sourceLimit {
+		// The source whose place is open has not been heard, whatever was tried for it.
+		if fresh = !known || o.goesOn.open && o.goesOn.ssrc == h.ssrc; fresh && o.rtpSSRC >= sourceLimit {
 			return nil, dropSSRCLimit
 		}
 	}
@@ -230,11 +314,44 @@ func (o *opened) rtp(b []byte, h *header, scratch *rtp.Header) ([]byte, Drop) {
 	if err != nil {
 		return nil, o.classify(err, b, scratch)
 	}
+	o.packets++
 	if fresh {
 		o.rtpSSRC++
 	}
+	if h.ssrc != o.last || fresh || int16(h.sequence-o.highest) > 0 {
+		o.highest = h.sequence
+	}
 	o.last = h.ssrc
+	if o.goesOn.ssrc == h.ssrc {
+		o.goesOn = place{}
+	}
 	return out, passed
+}
+
+// serves checks what can be said by a packet's length, of which so much is needed
+// besides the identifier, and whether the key may be used any more.
+func (o *opened) serves(length, needed int) Drop {
+	switch {
+	case o.lifetime != 0 && o.packets >= o.lifetime:
+		return dropKeyExpired
+	case length < needed+len(o.mki):
+		return dropShort
+	}
+	return passed
+}
+
+// strip takes the identifier out of a packet, from before the trailer.
+func (o *opened) strip(b []byte, trailer int) ([]byte, bool) {
+	if len(o.mki) == 0 {
+		return b, true
+	}
+	end := len(b) - trailer
+	at := end - len(o.mki)
+	if !bytes.Equal(b[at:end], o.mki) {
+		return nil, false
+	}
+	copy(b[at:], b[end:])
+	return b[:len(b)-len(o.mki)], true
 }
 
 // classify names the reason of a failure. The library tells authentication apart;
@@ -254,8 +371,12 @@ func (o *opened) classify(err error, b []byte, scratch *rtp.Header) Drop {
 }
 
 func (o *opened) rtcp(b []byte, ssrc uint32) ([]byte, Drop) {
-	if len(b) < o.minRTCP {
-		return nil, dropShort
+	if drop := o.serves(len(b), o.minRTCP); drop != passed {
+		return nil, drop
+	}
+	b, ok := o.strip(b, suites[o.profile].rtcpTrailer)
+	if !ok {
+		return nil, dropMKI
 	}
 	_, known := o.ctx.Index(ssrc)
 	if !known && o.rtcpSSRC >= sourceLimit {
@@ -268,17 +389,13 @@ func (o *opened) rtcp(b []byte, ssrc uint32) ([]byte, Drop) {
 		}
 		return nil, dropReplay
 	}
+	o.packets++
 	if !known {
 		o.rtcpSSRC++
 	}
 	return out, passed
 }
 
-// rtcpOverhead is what SRTCP adds to a packet, in bytes: the tag (80 bits for
-// both AES-CM suites, RFC 4568 section 6.2) and the index.
-func (p Profile) rtcpOverhead() int {
-	if p == AES128_GCM {
-		return 16 + 4
-	}
-	return 10 + 4
-}
+// rtcpOverhead is what SRTCP adds to a packet besides an identifier, in bytes: the
+// tag and the index.
+func (p Profile) rtcpOverhead() int { return suites[p].rtcpTag + 4 }

@@ -29,6 +29,8 @@ func TestProfiles(t *testing.T) {
 		{"AES_CM_128_HMAC_SHA1_80", AES128_CM_80, 30},
 		{"AES_CM_128_HMAC_SHA1_32", AES128_CM_32, 30},
 		{"AEAD_AES_128_GCM", AES128_GCM, 28},
+		{"AEAD_AES_256_GCM", AES256_GCM, 44},
+		{"AES_256_CM_HMAC_SHA1_80", AES256_CM_80, 46},
 	} {
 		if got, ok := ParseProfile(tt.name); !ok || got != tt.p {
 			t.Errorf("ParseProfile(%q) = %v, %v", tt.name, got, ok)
@@ -37,10 +39,13 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("%q with %d bytes, want %q with %d", tt.p, tt.p.KeyLen(), tt.name, tt.keyLen)
 		}
 	}
-	for _, name := range []string{"", "aes_cm_128_hmac_sha1_80", "AES_256_CM_HMAC_SHA1_80", "NULL_HMAC_SHA1_80"} {
+	for _, name := range []string{"", "aes_cm_128_hmac_sha1_80", "AES_192_CM_HMAC_SHA1_80", "F8_128_HMAC_SHA1_80", "NULL_HMAC_SHA1_80"} {
 		if got, ok := ParseProfile(name); ok {
 			t.Errorf("ParseProfile(%q) = %v", name, got)
 		}
+	}
+	if got, ok := ParseProfile("AES_CM_256_HMAC_SHA1_80"); !ok || got != AES256_CM_80 {
+		t.Errorf("the name of the drafts is %v, %v", got, ok)
 	}
 	if Profile(0).KeyLen() != 0 || Profile(99).String() != "" {
 		t.Error("an unknown profile has a name or a length")
@@ -314,10 +319,11 @@ func TestKeyErrors(t *testing.T) {
 	for name, srtp := range map[string]SRTP{
 		"no profile":      {Local: good.SRTP.Local, Remote: good.SRTP.Remote},
 		"unknown profile": {Profile: 77, Local: good.SRTP.Local, Remote: good.SRTP.Remote},
-		"short":           {AES128_CM_80, good.SRTP.Local[:29], good.SRTP.Remote},
-		"missing":         {AES128_CM_80, good.SRTP.Local, nil},
-		"long for GCM":    {AES128_GCM, good.SRTP.Local, good.SRTP.Remote},
-		"the same twice":  {AES128_CM_80, good.SRTP.Local, good.SRTP.Local},
+		"short":           {Profile: AES128_CM_80, Local: good.SRTP.Local[:29], Remote: good.SRTP.Remote},
+		"missing":         {Profile: AES128_CM_80, Local: good.SRTP.Local},
+		"long for GCM":    {Profile: AES128_GCM, Local: good.SRTP.Local, Remote: good.SRTP.Remote},
+		"the same twice":  {Profile: AES128_CM_80, Local: good.SRTP.Local, Remote: good.SRTP.Local},
+		"long MKI":        {Profile: AES128_CM_80, Local: good.SRTP.Local, Remote: good.SRTP.Remote, LocalMKI: make([]byte, 129)},
 	} {
 		leg := good
 		leg.SRTP = &srtp

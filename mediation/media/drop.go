@@ -19,6 +19,8 @@ const (
 	dropWrongSource // plain, and from another address than the peer's
 	dropAuth        // not protected with the keys of this leg
 	dropReplay      // protected, but seen before or too old to know
+	dropMKI         // without the master key identifier that its key goes by (RFC 3711 section 3.1)
+	dropKeyExpired  // under a key that has protected as many packets as its owner said it would (RFC 4568 section 6.1)
 	dropSSRCLimit   // protected, but from more sources than a peer has reason to use
 	dropOwnSSRC     // what we sent, coming back (RFC 3550 section 8.2)
 	dropRTCPOnRTP   // RTCP on the RTP port: multiplexing (RFC 5761) was not offered
@@ -37,7 +39,7 @@ const (
 	dropNoEvent       // the other leg takes no telephone events
 	dropNoCN          // the other leg takes no comfort noise
 	dropPlaying       // digits of ours have its place in the stream
-	dropProtect       // the key is used up (RFC 3711 section 9.2)
+	dropProtect       // the key is used up (RFC 3711 section 9.2), or the packet too long to be protected
 
 	// Counted by the ports below.
 	dropOverflow    // the kernel's queue was full
@@ -57,6 +59,8 @@ var dropNames = [dropCount]string{
 	dropWrongSource:   "wrong_source",
 	dropAuth:          "authentication",
 	dropReplay:        "replay",
+	dropMKI:           "mki",
+	dropKeyExpired:    "key_expired",
 	dropSSRCLimit:     "ssrc_limit",
 	dropOwnSSRC:       "own_ssrc",
 	dropRTCPOnRTP:     "rtcp_on_rtp_port",

@@ -255,15 +255,15 @@ type phone struct {
 
 func newPhone(t testing.TB, keys *SRTP) *phone {
 	t.Helper()
-	ctx := func(k []byte) *srtp.Context {
+	ctx := func(k, mki []byte) *srtp.Context {
 		n := suites[keys.Profile].key
-		c, err := srtp.CreateContext(k[:n], k[n:], suites[keys.Profile].pion)
+		c, err := srtp.CreateContext(k[:n], k[n:], suites[keys.Profile].pion, srtp.MasterKeyIndicator(mki))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	return &phone{t: t, send: ctx(keys.Remote), recv: ctx(keys.Local)}
+	return &phone{t: t, send: ctx(keys.Remote, keys.RemoteMKI), recv: ctx(keys.Local, keys.LocalMKI)}
 }
 
 func (p *phone) protect(b []byte) []byte {
@@ -318,7 +318,7 @@ func sameDrops(got map[string]uint64, want ...string) error {
 	return nil
 }
 
-var profiles = []Profile{AES128_CM_80, AES128_CM_32, AES128_GCM}
+var profiles = []Profile{AES128_CM_80, AES128_CM_32, AES128_GCM, AES256_GCM, AES256_CM_80}
 
 func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
 

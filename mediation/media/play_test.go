@@ -400,7 +400,7 @@ func TestNewKeyWhilePlaying(t *testing.T) {
 	c.pass(40*time.Millisecond, true)
 	_ = c.b.Play(Pool, "123", 0)
 	c.pass(60*time.Millisecond, true)
-	leg.SRTP = &SRTP{AES128_CM_80, key(AES128_CM_80, 33), leg.SRTP.Remote}
+	leg.SRTP = &SRTP{Profile: AES128_CM_80, Local: key(AES128_CM_80, 33), Remote: leg.SRTP.Remote}
 	c.set(Pool, leg)
 	pressed := c.keys.pressed
 	c.keys = &keypad{t: t, open: newPhone(t, leg.SRTP).unprotect}

@@ -5,12 +5,13 @@ import (
 	"time"
 )
 
-// keyChange is what has to be made for a leg's new keys; the parts that stay are
+// keyChange is what has to be made for a leg's new keys; a context that stays is
 // nil.
 type keyChange struct {
-	open      *opener
-	alternate *opened
-	seal      *sealer
+	open                *opener
+	seal                *sealer
+	localMKI, remoteMKI []byte
+	lifetime            uint64 // of the remote key
 }
 
 // planKeys makes the contexts that the step from one set of keys to another needs.
@@ -19,23 +20,18 @@ func planKeys(from, to *SRTP) (c keyChange, err error) {
 	if to == nil {
 		return c, nil
 	}
+	c.localMKI, c.remoteMKI = bytes.Clone(to.LocalMKI), bytes.Clone(to.RemoteMKI)
+	c.lifetime = to.RemoteLifetime
 	same := from != nil && from.Profile == to.Profile
 	if !same || !bytes.Equal(from.Remote, to.Remote) {
 		if c.open, err = newOpener(to.Profile, to.Remote); err != nil {
 			return c, err
 		}
 	}
-	if c.open != nil && from != nil {
-		if c.alternate, err = newOpened(to.Profile, to.Remote); err != nil {
-			return c, err
-		}
-	}
 	if !same || !bytes.Equal(from.Local, to.Local) {
-		ctx, err := newContext(to.Profile, to.Local)
-		if err != nil {
+		if c.seal, err = newSealer(to.Profile, to.Local); err != nil {
 			return c, err
 		}
-		c.seal = &sealer{ctx}
 	}
 	return c, nil
 }
@@ -49,7 +45,7 @@ func (b *Bridge) keepKeys(s Side, keys *SRTP) {
 		return
 	}
 	b.wipeKeys(s)
-	b.keys[s] = &SRTP{keys.Profile, bytes.Clone(keys.Local), bytes.Clone(keys.Remote)}
+	b.keys[s] = &SRTP{Profile: keys.Profile, Local: bytes.Clone(keys.Local), Remote: bytes.Clone(keys.Remote)}
 }
 
 func (b *Bridge) wipeKeys(s Side) {
@@ -67,23 +63,34 @@ func (h *half) applyKeys(keys *SRTP, change keyChange, now time.Time) {
 	}
 	// A leg that was plain for a while and comes back to its keys has moved on in
 	// its sequence, and the key's rollover counter has not: going on in the same
-	// stream could use a key stream twice (RFC 3711 section 9.1).
-	if h.secure == 0 && h.seal != nil && change.seal == nil && h.out.started {
-		h.newStream()
+	// stream could use a key stream twice (RFC 3711 section 9.1). A new key starts
+	// with a new stream, too, and so with a rollover counter that is zero by
+	// anybody's reading of RFC 3711 section 3.3.1.
+	back := h.secure == 0 && h.seal != nil && h.out.started
+	if back || change.seal != nil {
+		h.replaceStream(now)
 	}
 	h.secure = keys.Profile
 	if change.open != nil {
 		if h.open != nil {
-			change.open.succeed(h.open, change.alternate, h.in.ssrc, now)
+			change.open.succeed(h.open, now)
 		}
 		h.open = change.open
 	}
 	if change.seal != nil {
-		// A new key starts with a new stream, and so with a rollover counter that is
-		// zero by anybody's reading of RFC 3711 section 3.3.1.
 		h.seal = change.seal
-		if h.out.started || h.reports.any {
-			h.newStream()
-		}
 	}
+	h.seal.mki = change.localMKI
+	h.open.now.mki, h.open.now.lifetime = change.remoteMKI, change.lifetime
+}
+
+// replaceStream starts another outgoing stream, if the present one was heard of.
+// The peer is told that it ends (RFC 3550 section 6.6), under the protection that
+// it had.
+func (h *half) replaceStream(now time.Time) {
+	if !h.out.started && !h.reports.any {
+		return
+	}
+	h.sendReport(now, true)
+	h.newStream()
 }

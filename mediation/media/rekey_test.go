@@ -182,7 +182,7 @@ func TestOldKeyIsGoodForAWhile(t *testing.T) {
 		if err := sameDrops(d.drops(Pool), "authentication", "authentication"); err != nil {
 			t.Error(err)
 		}
-		if o := d.b.halves[Pool].open; o.old != nil || o.alternate != nil {
+		if o := d.b.halves[Pool].open; o.old != nil {
 			t.Error("the old key is still held")
 		}
 	})
