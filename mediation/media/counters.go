@@ -42,6 +42,9 @@ func (p *Plane) Counters() []Counter {
 			Counter{"rtp_payload_bytes_sent_total", "Their payload in bytes.", c.sent[s].bytes, []Label{side}},
 			Counter{"digits_played_total", "Digits sent as telephone events of our own.", c.digits[s].played, []Label{side}},
 			Counter{"digits_lost_total", "Digits not played, or not to their end: the leg changed or closed.", c.digits[s].lost, []Label{side}})
+		list = append(list,
+			Counter{"destination_moves_total", "How often RTP was sent to where the peer's came from, other than before.", c.moves[s], []Label{side}},
+			Counter{"stream_restarts_total", "Received streams that jumped within one SSRC and were taken up again (RFC 3550 A.1).", c.restarts[s], []Label{side}})
 		for d := passed + 1; d < dropCount; d++ {
 			list = append(list, Counter{"dropped_packets_total",
 				"Media packets refused or not sent, by reason.", c.drops[s][d],

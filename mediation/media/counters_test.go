@@ -40,7 +40,7 @@ func TestCounters(t *testing.T) {
 		}
 		names[key] = true
 	}
-	if want := 4 + 2*(6+int(dropCount)-1); len(names) != want {
+	if want := 4 + 2*(8+int(dropCount)-1); len(names) != want {
 		t.Errorf("%d series, want %d from the start", len(names), want)
 	}
 	for i := range 10 {

@@ -71,7 +71,7 @@ func FuzzRTCP(f *testing.F) {
 			t.Fatalf("%d drops, or something was passed on", dropped)
 		}
 		if dropped == 0 {
-			if !validCompound(data) {
+			if !validRTCP(data, false) {
 				t.Fatal("not a compound packet, and not dropped")
 			}
 			// What we accept has to be readable at least up to the reports.

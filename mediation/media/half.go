@@ -11,7 +11,8 @@ import (
 )
 
 // half is one side of a bridge, as the worker sees it: what came in on it and
-// what goes out on it. The worker's goroutine owns everything but active.
+// what goes out on it. The worker's goroutine owns everything but active and
+// reported.
 type half struct {
 	bridge *Bridge
 	side   Side
@@ -19,16 +20,24 @@ type half struct {
 	rtp, rtcp netio.Port
 
 	// What signalling said.
-	set         bool
+	set           bool
+	silent        bool // nothing is to be sent: not answered yet, or hold by c=0.0.0.0
+	mux           bool // RTCP goes and comes where RTP does (RFC 5761)
+	reducedSize   bool // RTCP may come without a report (RFC 5506)
+	signalledRTCP netip.AddrPort
+	receiveKind   [128]Kind
+	sendType      [kinds]int16 // payload type of a kind, -1 where the peer has none
+	convertTo     Kind         // the audio kind that the peer wants most, or 0
+	secure        Profile      // 0 means plain
+	open          *opener
+	seal          *sealer
+
+	// What came of it.
+	learning    learning
+	learnedRTCP netip.AddrPort
 	remote      netip.AddrPort // where RTP goes; zero means nowhere
 	remoteRTCP  netip.AddrPort
-	source      netip.Addr // where plain packets have to come from
-	receiveKind [128]Kind
-	sendType    [kinds]int16 // payload type of a kind, -1 where the peer has none
-	convertTo   Kind         // the audio kind that the peer wants most, or 0
-	secure      Profile      // 0 means plain
-	open        *opener
-	seal        *sealer
+	moves       uint64 // how often RTP was sent to another place than signalling said, or back
 
 	in  reception
 	out sending
@@ -41,9 +50,11 @@ type half struct {
 
 	timer   wheel.Timer[*half] // the next RTCP report
 	reports reporting
+	goodbye bool // the peer's stream has ended, by its own word
 	drops   [dropCount]uint64
 
-	active atomic.Int64 // when RTP came in last, since the plane's start; 0 before any
+	active   atomic.Int64 // when RTP came in last, since the plane's start; 0 before any
+	reported atomic.Bool  // RTCP came in
 }
 
 // rtpInput is a half as the receiver of its RTP port.
@@ -54,7 +65,7 @@ func (in rtpInput) Receive(now time.Time, batch []netio.Packet) {
 	h := in.half
 	defer h.bridge.guard()
 	out := &h.bridge.halves[h.side.other()]
-	received, sent := h.in.total, out.out.total
+	received, sent, restarts := h.in.total, out.out.total, h.in.restarts
 	for i := range batch {
 		if drop := h.pass(out, &batch[i], now); drop != passed {
 			h.bridge.drop(h, out, drop)
@@ -63,6 +74,7 @@ func (in rtpInput) Receive(now time.Time, batch []netio.Packet) {
 	counts := &h.bridge.worker.counts
 	counts.received[h.side].add(h.in.total.since(received))
 	counts.sent[out.side].add(out.out.total.since(sent))
+	counts.restarts[h.side] += h.in.restarts - restarts
 	if h.in.total != received {
 		h.active.Store(max(int64(now.Sub(h.bridge.plane.start)), 1))
 	}
@@ -71,7 +83,10 @@ func (in rtpInput) Receive(now time.Time, batch []netio.Packet) {
 // pass takes one datagram through: check, open, know the stream, convert, place in
 // the outgoing stream, protect, send.
 func (h *half) pass(out *half, pk *netio.Packet, now time.Time) Drop {
-	hd, drop := h.check(pk)
+	if h.mux && isRTCP(pk.Buf.Bytes()) {
+		return h.hear(pk, now)
+	}
+	hd, drop := h.check(pk, now)
 	if drop != passed {
 		return drop
 	}
@@ -92,6 +107,7 @@ func (h *half) pass(out *half, pk *netio.Packet, now time.Time) Drop {
 		return dropPayloadType
 	}
 	extended, v := h.in.admit(hd.ssrc, hd.sequence)
+	h.follow(pk.From, &hd, v, extended == h.in.extendedMax(), now)
 	switch v {
 	case stranger:
 		return dropNewSource
@@ -119,27 +135,32 @@ func (h *half) arrived(extended uint32, v verdict, at int64) arrival {
 }
 
 // check is what can be said of a datagram before its authentication. It learns
-// nothing from it.
-func (h *half) check(pk *netio.Packet) (header, Drop) {
+// nothing from it, but for plain RTP while anybody may be the peer.
+func (h *half) check(pk *netio.Packet, now time.Time) (hd header, drop Drop) {
+	foreign := h.secure == 0 && !h.learning.hears(pk.From)
 	switch {
 	case !h.set:
-		return header{}, dropNotSet
-	case h.secure == 0 && pk.From.Addr() != h.source:
-		return header{}, dropWrongSource
+		return hd, dropNotSet
+	case foreign && !h.learning.open(now):
+		return hd, dropWrongSource
 	case pk.Cut:
-		return header{}, dropOversized
+		return hd, dropOversized
 	}
-	if h.looksLikeRTCP(pk.Buf.Bytes()) {
-		return header{}, dropRTCPOnRTP
+	b := pk.Buf.Bytes()
+	if h.looksLikeRTCP(b) {
+		return hd, dropRTCPOnRTP
 	}
-	return parseHeader(pk.Buf.Bytes())
+	if hd, drop = parseHeader(b); drop == passed && foreign && !h.audition(pk.From, &hd, now) {
+		return hd, dropWrongSource
+	}
+	return hd, drop
 }
 
 // looksLikeRTCP decides by the second byte, unless that is a payload type of
 // ours with the marker set: numbers from 64 to 95 are legal where RTP has a port
 // of its own.
 func (h *half) looksLikeRTCP(b []byte) bool {
-	return len(b) >= rtcpHeader && b[0]>>6 == 2 && isRTCPType(b[1]) && h.receiveKind[b[1]&0x7f] == 0
+	return isRTCP(b) && len(b) >= rtcpHeader && h.receiveKind[b[1]&0x7f] == 0
 }
 
 // unlock authenticates and decrypts in place, if the leg is protected.

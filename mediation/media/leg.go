@@ -70,12 +70,18 @@ type Payload struct {
 type Leg struct {
 	// Remote is where our RTP goes, from the peer's SDP. Without it (zero, or an
 	// unspecified address as RFC 3264 section 8.4 writes hold) nothing is sent
-	// on this leg, and a plain leg accepts nothing either, because only packets
-	// from Remote's address are the peer's.
+	// on this leg, and a plain leg that never had one accepts nothing either.
 	Remote netip.AddrPort
 	// RemoteRTCP is where our RTCP goes, if the SDP said so (RFC 3605). Zero
 	// means the port after Remote's.
 	RemoteRTCP netip.AddrPort
+	// Learning says whose packets are the peer's on a plain leg.
+	Learning Learning
+	// Mux has RTCP go and come on RTP's port (RFC 5761). RTCP that comes on its
+	// own port is taken as well. No payload type may be from 64 to 95 then.
+	Mux bool
+	// ReducedSize takes RTCP that does not begin with a report (RFC 5506).
+	ReducedSize bool
 	// Receive lists the payload types that our SDP accepts on this leg.
 	Receive []Payload
 	// Send lists the payload types that the peer's SDP accepts, most wanted
@@ -111,6 +117,12 @@ func (l *Leg) check(local netip.Addr) error {
 	if err := checkPayloads(l.Send); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
+	if err := l.checkMux(); err != nil {
+		return err
+	}
+	if l.Learning > NAT {
+		return fmt.Errorf("%w: learning %d", ErrRemote, l.Learning)
+	}
 	if l.SRTP != nil {
 		return l.SRTP.check()
 	}
@@ -130,6 +142,22 @@ func checkRemote(r netip.AddrPort, local netip.Addr) error {
 		return fmt.Errorf("%w: %s has a zone", ErrRemote, r)
 	case r.Port() == 0:
 		return fmt.Errorf("%w: %s has no port", ErrRemote, r)
+	}
+	return nil
+}
+
+// checkMux holds payload types to those that are told from RTCP (RFC 5761 section
+// 4).
+func (l *Leg) checkMux() error {
+	if !l.Mux {
+		return nil
+	}
+	for _, list := range [][]Payload{l.Receive, l.Send} {
+		for _, p := range list {
+			if p.Type >= 64 && p.Type <= 95 {
+				return fmt.Errorf("%w: payload type %d looks like RTCP on the same port", ErrPayload, p.Type)
+			}
+		}
 	}
 	return nil
 }

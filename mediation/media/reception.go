@@ -72,7 +72,8 @@ type reception struct {
 
 	// Over all runs.
 	total      traffic
-	lostBefore int64 // by the runs before the present one
+	restarts   uint64 // jumps within one SSRC
+	lostBefore int64  // by the runs before the present one
 }
 
 // admit takes note of a packet's source and sequence number. extended is the
@@ -120,8 +121,11 @@ func (r *reception) admit(ssrc uint32, sequence uint16) (extended uint32, v verd
 // begin starts a run. What the run before lost stays counted.
 func (r *reception) begin(ssrc uint32, sequence uint16) (extended uint32) {
 	r.lostBefore = r.lost()
-	if ssrc != r.ssrc {
+	switch {
+	case ssrc != r.ssrc:
 		r.jitter = 0 // of another clock (RFC 3550 A.8 keeps it per source)
+	case r.started && !r.awaits:
+		r.restarts++
 	}
 	r.started, r.ssrc, r.candidate, r.awaits = true, ssrc, false, false
 	// A whole cycle below the first number keeps the extended numbers of packets

@@ -100,7 +100,11 @@ func (h *half) sendReport(now time.Time, bye bool) {
 		b = sealed
 	}
 	pk.Buf.Use(0, len(b))
-	h.rtcp.Send(&pk, h.remoteRTCP)
+	port := h.rtcp
+	if h.mux {
+		port = h.rtp
+	}
+	port.Send(&pk, h.remoteRTCP)
 	h.reports.any = true
 	w.counts.rtcpSent++
 }
@@ -162,12 +166,12 @@ func (in rtcpInput) Receive(now time.Time, batch []netio.Packet) {
 	}
 }
 
-// hear takes one datagram of the RTCP port.
+// hear takes one datagram of the RTCP port, or of the RTP port if RTCP comes there.
 func (h *half) hear(pk *netio.Packet, now time.Time) Drop {
 	switch {
 	case !h.set:
 		return dropNotSet
-	case h.secure == 0 && pk.From.Addr() != h.source && pk.From.Addr() != h.remoteRTCP.Addr():
+	case h.secure == 0 && !h.learning.hearsRTCP(pk.From, h.signalledRTCP) && !h.learning.hears(pk.From):
 		return dropWrongSource
 	case pk.Cut:
 		return dropOversized
@@ -188,13 +192,18 @@ func (h *half) hear(pk *netio.Packet, now time.Time) Drop {
 		}
 		b = opened
 	}
-	if !validCompound(b) {
+	if !validRTCP(b, h.reducedSize) {
 		return dropMalformed
 	}
 	if binary.BigEndian.Uint32(b[4:]) == h.out.ssrc {
 		return dropOwnSSRC
 	}
 	h.bridge.worker.counts.rtcpReceived++
+	if !h.reported.Load() {
+		h.reported.Store(true)
+	}
+	h.goodbye = h.goodbye || hasBYE(b, h.in.ssrc)
+	h.followRTCP(pk.From)
 	reports(b, func(ssrc, ntp uint32, blocks []byte) { h.learn(ssrc, ntp, blocks, pk.At) })
 	return passed
 }

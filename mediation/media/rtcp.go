@@ -97,27 +97,52 @@ func clampLost(lost int64) int32 {
 	return int32(max(min(lost, 1<<23-1), -1<<23))
 }
 
-// validCompound checks a compound packet as RFC 3550 A.2 does: a report first,
-// without padding, and lengths that add up. It also holds each report to the
-// blocks that it announces.
-func validCompound(b []byte) bool {
-	if len(b) < rtcpHeader || b[1] != typeSR && b[1] != typeRR || b[0]&0x20 != 0 {
+// validRTCP checks a packet as RFC 3550 A.2 does: a report first, without padding,
+// and lengths that add up. With reduced, any packet may be the first (RFC 5506
+// section 3.4). It also holds each packet to what it announces, and padding to its
+// own length.
+func validRTCP(b []byte, reduced bool) bool {
+	if len(b) < rtcpHeader || !reduced && (b[1] != typeSR && b[1] != typeRR || b[0]&0x20 != 0) {
 		return false
 	}
 	for len(b) > 0 {
-		if len(b) < 4 || b[0]>>6 != 2 {
+		if len(b) < 4 || b[0]>>6 != 2 || !isRTCPType(b[1]) {
 			return false
 		}
 		length := 4 * (int(binary.BigEndian.Uint16(b[2:])) + 1)
-		if length > len(b) || length < reportLength(b) {
+		if length > len(b) {
 			return false
 		}
-		if b[0]&0x20 != 0 && length != len(b) {
-			return false // only the last packet may be padded
+		end := length
+		if b[0]&0x20 != 0 {
+			pad := int(b[length-1])
+			if length != len(b) || pad == 0 || pad%4 != 0 || pad > length-4 {
+				return false // only the last packet may be padded (section 6.4.1)
+			}
+			end -= pad
+		}
+		if end < leastLength(b) {
+			return false
 		}
 		b = b[length:]
 	}
 	return true
+}
+
+// leastLength is how long a packet has to be for what it announces, in bytes and
+// without padding.
+func leastLength(b []byte) int {
+	if length := reportLength(b); length != 0 {
+		return length
+	}
+	count := int(b[0] & 0x1f)
+	switch b[1] {
+	case typeSDES:
+		return 4 + 8*count // a chunk is an SSRC and an empty list at least
+	case typeBYE:
+		return 4 + 4*count
+	}
+	return 4
 }
 
 // reportLength is how long a report has to be for the blocks that it announces,
@@ -133,8 +158,23 @@ func reportLength(b []byte) int {
 	return 0
 }
 
-// reports calls report for each sender or receiver report of a valid compound
-// packet. ntp is the middle 32 bits of a sender report's time, 0 in a receiver
+// hasBYE says whether a valid packet tells that a source ends.
+func hasBYE(b []byte, ssrc uint32) bool {
+	for len(b) > 0 {
+		length := 4 * (int(binary.BigEndian.Uint16(b[2:])) + 1)
+		if b[1] == typeBYE {
+			for sources := b[4 : 4+4*int(b[0]&0x1f)]; len(sources) > 0; sources = sources[4:] {
+				if binary.BigEndian.Uint32(sources) == ssrc {
+					return true
+				}
+			}
+		}
+		b = b[length:]
+	}
+	return false
+}
+
+// reports calls report for each sender or receiver report of a valid packet. ntp is the middle 32 bits of a sender report's time, 0 in a receiver
 // report; blocks holds the report blocks.
 func reports(b []byte, report func(ssrc, ntp uint32, blocks []byte)) {
 	for len(b) > 0 {

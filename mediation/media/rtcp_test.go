@@ -36,7 +36,7 @@ func TestReportsAgainstLibrary(t *testing.T) {
 			blockp = nil
 		}
 		b := appendBYE(appendCNAME(appendReport(nil, ssrc, srp, blockp), ssrc, cname), ssrc)
-		if !validCompound(b) {
+		if !validRTCP(b, false) {
 			t.Fatalf("our own report is not valid: %x", b)
 		}
 		list, err := rtcp.Unmarshal(b)
@@ -132,7 +132,7 @@ func TestInvalidCompounds(t *testing.T) {
 		"31 blocks":                         {with(rr, 0, 0x9f), false},
 		"no room for the sender's own part": {with(rr[:8], 1, 200), false},
 	} {
-		if got := validCompound(tt.b); got != tt.ok {
+		if got := validRTCP(tt.b, false); got != tt.ok {
 			t.Errorf("%s: valid %v", title, got)
 		}
 	}

@@ -85,6 +85,9 @@ func (h *header) put(b []byte) {
 	binary.BigEndian.PutUint32(b[8:], h.ssrc)
 }
 
+// isRTCP tells RTCP from RTP where both come to one port (RFC 5761 section 4).
+func isRTCP(b []byte) bool { return len(b) > 1 && b[0]>>6 == 2 && isRTCPType(b[1]) }
+
 // isRTCPType reports whether the second byte of a packet is one of RTCP's packet
 // types rather than RTP's marker and payload type (RFC 5761 section 4).
 func isRTCPType(b byte) bool { return b >= 192 && b <= 223 }

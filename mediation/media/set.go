@@ -47,16 +47,7 @@ func (b *Bridge) Set(s Side, leg Leg) error {
 // apply makes a half what signalling said, on the worker's goroutine.
 func (h *half) apply(leg *Leg, change keyChange, now time.Time) {
 	h.set = true
-	h.remote, h.remoteRTCP = destination(leg.Remote), destination(leg.RemoteRTCP)
-	if h.remote.IsValid() {
-		h.source = h.remote.Addr() // a peer on hold may still play music from where it was
-	}
-	if !h.remoteRTCP.IsValid() && h.remote.IsValid() && h.remote.Port() < 65535 {
-		h.remoteRTCP = netip.AddrPortFrom(h.remote.Addr(), h.remote.Port()+1)
-	}
-	if !h.remote.IsValid() {
-		h.remoteRTCP = netip.AddrPort{}
-	}
+	h.locate(leg, now)
 	h.receiveKind = [128]Kind{}
 	for _, p := range leg.Receive {
 		h.receiveKind[p.Type] = p.Kind
@@ -69,6 +60,27 @@ func (h *half) apply(leg *Leg, change keyChange, now time.Time) {
 		h.in.await()
 	}
 	h.schedule(now)
+}
+
+// locate makes a leg's addresses those that signalling said. A peer on hold stays
+// where it was: it may still play music from there.
+func (h *half) locate(leg *Leg, now time.Time) {
+	remote := destination(leg.Remote)
+	h.silent, h.mux, h.reducedSize = !remote.IsValid(), leg.Mux, leg.ReducedSize
+	h.learning.signal(remote, leg.Learning, leg.Anew, now)
+	if (leg.SRTP != nil) != (h.secure != 0) {
+		h.learning.restart() // another kind of proof
+	}
+	if h.learning.at == h.learning.signalled {
+		h.learnedRTCP = netip.AddrPort{}
+	}
+	if !h.silent {
+		h.signalledRTCP = destination(leg.RemoteRTCP)
+		if !h.signalledRTCP.IsValid() && remote.Port() < 65535 {
+			h.signalledRTCP = netip.AddrPortFrom(remote.Addr(), remote.Port()+1)
+		}
+	}
+	h.aim()
 }
 
 // destination is an address that can be sent to, without IPv6 clothes, or zero.

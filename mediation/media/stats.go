@@ -19,8 +19,13 @@ type LegStats struct {
 	Codec  string         // encoding name of the audio that came last, or "" before any
 	SRTP   string         // SDES name of the crypto suite, or "" for plain RTP
 	Local  netip.AddrPort // our RTP address
-	Remote netip.AddrPort // where our RTP goes; zero for nowhere
+	Remote netip.AddrPort // where our RTP goes, as far as it was learned; zero for nowhere
 	Source netip.AddrPort // where the peer's RTP came from last; zero before any
+
+	Moves    uint64 // how often Remote changed by what came in
+	Restarts uint64 // how often the peer's stream jumped within one SSRC and was taken up again (RFC 3550 A.1)
+	Reported bool   // the peer sent RTCP
+	Goodbye  bool   // it said in RTCP that its stream ends, whatever came after
 }
 
 // stats reads a half, on the worker's goroutine.
@@ -34,6 +39,11 @@ func (h *half) stats() LegStats {
 		Local:   h.rtp.Local(),
 		Remote:  h.remote,
 		Source:  h.heard,
+
+		Moves:    h.moves,
+		Restarts: h.in.restarts,
+		Reported: h.reported.Load(),
+		Goodbye:  h.goodbye,
 	}
 }
 

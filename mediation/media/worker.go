@@ -37,6 +37,8 @@ type counts struct {
 	rtcpSent     uint64
 	failures     uint64
 	digits       [2]digits // by side
+	moves        [2]uint64
+	restarts     [2]uint64
 }
 
 // digits is what became of those that were to be played.
@@ -67,6 +69,8 @@ func (c *counts) add(o *counts) {
 	c.rtcpSent += o.rtcpSent
 	c.failures += o.failures
 	for s := range c.digits {
+		c.moves[s] += o.moves[s]
+		c.restarts[s] += o.restarts[s]
 		c.digits[s].played += o.digits[s].played
 		c.digits[s].lost += o.digits[s].lost
 	}
