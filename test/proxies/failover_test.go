@@ -25,7 +25,6 @@ type cluster struct {
 	*causeway
 	dns   *rig.DNS
 	alice *endpoint
-	srtp  string // of the gateways
 	files rig.PKI
 	by    string // network
 }
