@@ -197,6 +197,7 @@ func (u *usage) receiveCancel(now time.Time, cancel *sip.Request, inviteKey, key
 			u.refusePending()
 		} else {
 			u.offer.withdraw(invite)
+			u.ready()
 		}
 	}
 	u.sweep()

@@ -37,6 +37,7 @@ type calling struct {
 	extra       []Header
 	giveUp      time.Time // when a cancelled INVITE is given up
 	ack         *pass     // to send again when the 2xx comes again
+	left        []*fork   // early dialogs that the answer left behind
 	strays      []string  // tags of forks that were acknowledged and ended
 }
 
@@ -164,13 +165,17 @@ func (u *usage) answered(c *client, res *sip.Response, flow transport.Flow) {
 		f = &fork{tag: tag, d: newClientDialog(u.invite)}
 	}
 	f.d.establish(res)
-	u.d, u.forks = f.d, nil
+	u.d, u.forks, u.calling.left = f.d, nil, u.forks
 	u.flow = flow
 	if isReliable(flow.Network) {
 		u.network = flow.Network
 	}
 	u.state = Accepted
 	u.calling.giveUp = time.Time{}
+	if from := u.offer.from; from != nil && tagOf(from.req.From().Params) != tag {
+		u.offer.from = nil // of an early dialog that the answer left behind
+		u.refuse(from, &Failure{Code: 487, Local: true})
+	}
 	u.env.report(u.calling.target, nil)
 	u.refresh.accepted(res, true)
 	u.tell(Event{Kind: Answered, Code: res.StatusCode, Phrase: u.phraseIn(res), SDP: sdpBody(res), Fork: tag, message: res})
@@ -195,6 +200,11 @@ func (u *usage) reacknowledge(c *client, res *sip.Response) {
 		return
 	}
 	stray := newClientDialog(c.req)
+	for _, f := range u.calling.left {
+		if f.tag == tag {
+			stray = f.d // with the number of the last request in it
+		}
+	}
 	stray.establish(res)
 	w := way{flow: c.flow, hop: *stray.nextHop()}
 	u.acknowledge(c, stray, nil, w)
@@ -354,8 +364,10 @@ func (u *usage) tickCalling() {
 		return
 	}
 	c.giveUp = time.Time{}
-	if u.state == Early && c.tx != nil {
-		u.clientFailed(c.tx, &Failure{Code: 487, Local: true})
+	for _, cl := range slices.Clone(u.clients) {
+		if cl.req.Method == sip.INVITE && !cl.final && (u.state == Early || u.state == Terminated) {
+			u.clientFailed(cl, &Failure{Code: 487, Local: true})
+		}
 	}
 }
 

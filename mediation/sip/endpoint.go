@@ -323,7 +323,13 @@ func (e *Endpoint) forget(s *Session) {
 // address that cannot be reached shows as Failed.
 func (e *Endpoint) Invite(req *sip.Request, sdp []byte, post func(Event) bool) *Session {
 	req.AppendHeader(sip.NewHeader("Allow", allowValue))
-	req.AppendHeader(sip.NewHeader("Supported", e.env.supported()))
+	supported := e.env.supported()
+	if sdp == nil {
+		// An offer in a reliable response would want its answer in the PRACK (RFC
+		// 3262 5), before the owner can know of it.
+		supported = "timer"
+	}
+	req.AppendHeader(sip.NewHeader("Supported", supported))
 	setSDP(req, sdp)
 	s := e.open(newClientDialog(req), post)
 	e.mu.Lock()

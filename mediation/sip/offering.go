@@ -36,6 +36,7 @@ type offering struct {
 	wants bool      // the owner wants to offer and could not yet
 	ack   *pass     // to send again when the 2xx of a re-INVITE comes again
 	early fork      // RSeq of the re-INVITE under way
+	given []byte    // the answer to it, when a reliable response brought it already
 }
 
 func (o *offering) next() time.Time { return o.retry }
@@ -89,7 +90,7 @@ func (u *usage) sendOffer(method sip.RequestMethod, sdp []byte, what purpose) {
 	req.AppendHeader(sip.NewHeader("Supported", u.env.supported()))
 	u.refresh.ask(req)
 	setSDP(req, sdp)
-	u.offer.early = fork{d: u.d}
+	u.offer.early, u.offer.given = fork{d: u.d}, nil
 	u.offer.tx = u.send(u.d, req, what, u.wayOf(u.d), 0)
 }
 
@@ -97,7 +98,10 @@ func (u *usage) sendOffer(method sip.RequestMethod, sdp []byte, what purpose) {
 func (u *usage) offerResponse(c *client, res *sip.Response, flow transport.Flow) {
 	if res.IsProvisional() {
 		if res.StatusCode > 100 && c.req.Method == sip.INVITE && u.state != Terminated {
-			u.acknowledged(&u.offer.early, res, flow)
+			early := &u.offer.early
+			if u.acknowledged(early, res, flow) && early.answered && u.offer.given == nil {
+				u.offer.given = sdpOf(res)
+			}
 		}
 		return
 	}
@@ -144,7 +148,11 @@ func (u *usage) offerAccepted(c *client, res *sip.Response) {
 	}
 	u.offer.tx = nil
 	u.refresh.accepted(res, false)
-	switch sdp := sdpBody(res); {
+	sdp := u.offer.given // what a 2xx says after that means nothing (RFC 6337 3.1)
+	if sdp == nil {
+		sdp = sdpBody(res)
+	}
+	switch {
 	case sdp != nil:
 		u.tell(Event{Kind: OfferAnswered, SDP: sdp, message: res})
 	case c.what == forReoffer:
@@ -262,6 +270,7 @@ func (u *usage) receiveBye(s *server) {
 		return
 	}
 	// Every 2xx gets its ACK (RFC 3261 13.2.2.4), whatever else has come with it.
+	u.offer.wants = false
 	u.ackAnswer(nil)
 	u.end()
 	u.reply(s, u.ok(s.req))
@@ -276,11 +285,14 @@ func (u *usage) receiveReinvite(s *server) {
 		return o != s && o.req.Method == sip.INVITE && o.tx.State() == transaction.Proceeding
 	})
 	switch {
-	case pending || u.offer.from != nil:
+	case pending:
 		u.refuse(s, u.tooEarly())
 		return
 	case u.inviteUnderWay() || u.offer.tx != nil || u.awaitsAnswer():
 		u.refuse(s, &Failure{Code: 491, Local: true})
+		return
+	case u.offer.from != nil || u.owesAnswer():
+		u.refuse(s, u.tooEarly())
 		return
 	}
 	if f := u.refresh.tooBrief(s.req); f != nil {
@@ -307,7 +319,7 @@ func (u *usage) receiveUpdate(s *server) {
 		return
 	}
 	switch {
-	case u.offer.from != nil:
+	case u.offer.from != nil || u.owesAnswer():
 		u.refuse(s, u.tooEarly())
 	case u.offer.tx != nil || u.awaitsAnswer() || u.state == Early && !u.answers && !u.answeredEarly(s.req):
 		u.refuse(s, &Failure{Code: 491, Local: true})
@@ -332,6 +344,12 @@ func (u *usage) awaitsAnswer() bool {
 		u.answering.lateSDP && u.reliable.out != nil && u.reliable.out.sdp != nil
 }
 
+// owesAnswer says whether the peer's offer in the 2xx to our INVITE waits for the
+// owner's ACK.
+func (u *usage) owesAnswer() bool {
+	return u.state == Accepted && !u.answers && len(u.invite.Body()) == 0
+}
+
 // tooEarly asks the peer to wait for what is under way (RFC 3261 14.2, RFC 3311 5.2).
 func (u *usage) tooEarly() *Failure {
 	wait := strconv.FormatInt(u.env.random(retryAfterMax+1), 10)
@@ -340,6 +358,10 @@ func (u *usage) tooEarly() *Failure {
 
 // offered hands the peer's offer to the owner; nil asks it for ours.
 func (u *usage) offered(s *server, sdp []byte) {
+	if u.byeWaits { // the owner has left, and BYE is on its way
+		u.refuse(s, &Failure{Code: 487, Local: true})
+		return
+	}
 	if s.req.Method == sip.INVITE {
 		u.reply(s, sip.NewResponseFromRequest(s.req, 100, "Trying", nil))
 	}

@@ -11,6 +11,8 @@ type oracleRule struct {
 	// response may.
 	later bool
 	asks  bool // the owner decides; or it is refused without asking
+	// pracks: the reliable response is acknowledged, whatever the answer.
+	pracks bool
 }
 
 func (r oracleRule) allows(code int) bool {
@@ -33,10 +35,12 @@ func both(a, b func(*oracle, *oracleLeg, *oracleRequest) bool) func(*oracle, *or
 var oracleRules = []oracleRule{
 	{clause: "RFC 3261 12.2.2: no such dialog", codes: []int{481},
 		when: func(_ *oracle, l *oracleLeg, _ *oracleRequest) bool { return l == nil }},
-	{clause: "RFC 3261 15.1.2: both hang up at once, each BYE is answered", codes: []int{200, 481},
+	{clause: "RFC 3261 15.1.2: both hang up at once, each BYE is answered", codes: []int{200, 481, 500},
 		when: both(isMethod("BYE"), func(_ *oracle, l *oracleLeg, _ *oracleRequest) bool { return l.over })},
-	{clause: "RFC 3261 15.1.1: the session is over with its BYE", codes: []int{481},
+	{clause: "RFC 3261 15.1.1: the session is over with its BYE", codes: []int{481, 500},
 		when: func(_ *oracle, l *oracleLeg, _ *oracleRequest) bool { return l.over }},
+	{clause: "RFC 3261 13.2.2.4: an early dialog that another fork's answer left behind", codes: []int{481, 200},
+		when: func(o *oracle, l *oracleLeg, _ *oracleRequest) bool { return o.won != nil && l != o.won }},
 	{clause: "RFC 3261 12.2.2: a number lower than one received, or a second request of the same", codes: []int{500},
 		when: func(_ *oracle, l *oracleLeg, x *oracleRequest) bool { return int64(x.seq) <= l.theirs }},
 
@@ -46,11 +50,15 @@ var oracleRules = []oracleRule{
 
 	{clause: "RFC 3262 3: PRACK of nothing", codes: []int{481},
 		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool { return o.pracked(l, x) == nil })},
-	{clause: "RFC 3262 5: PRACK without the answer", codes: []int{200, 400, 488},
+	{clause: "RFC 3262 5: PRACK without the answer", codes: []int{200, 400, 488}, pracks: true,
 		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool { return o.pracked(l, x).offers && !x.sdp })},
-	{clause: "RFC 3262 5: PRACK with an offer of its own", asks: true,
+	{clause: "RFC 3264 4: PRACK with an offer while one is open", codes: []int{400, 488, 491, 500}, pracks: true,
+		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool {
+			return x.sdp && !o.pracked(l, x).offers && l.offer != ""
+		})},
+	{clause: "RFC 3262 5: PRACK with an offer of its own", asks: true, pracks: true,
 		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool { return x.sdp && !o.pracked(l, x).offers })},
-	{clause: "RFC 3262 3", codes: []int{200}, when: isMethod("PRACK")},
+	{clause: "RFC 3262 3", codes: []int{200}, pracks: true, when: isMethod("PRACK")},
 
 	{clause: "RFC 3261 14.2: a second INVITE before the first is answered", codes: []int{500}, later: true,
 		when: both(isMethod("INVITE"), func(o *oracle, l *oracleLeg, _ *oracleRequest) bool {
@@ -66,6 +74,10 @@ var oracleRules = []oracleRule{
 
 	{clause: "RFC 3311 5.2: an UPDATE of theirs is not answered yet", codes: []int{500}, later: true,
 		when: both(isMethod("UPDATE"), func(o *oracle, l *oracleLeg, _ *oracleRequest) bool { return o.updateOpen(l, false) })},
+	{clause: "the owner has another early dialog's offer before it", codes: []int{491, 500}, later: true,
+		when: both(isMethod("UPDATE"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool {
+			return x.sdp && o.ask != nil && o.ask.leg != l
+		})},
 	{clause: "RFC 3311 5.2: an offer of ours is open", codes: []int{491},
 		when: both(isMethod("UPDATE"), func(_ *oracle, l *oracleLeg, x *oracleRequest) bool { return x.sdp && l.offer == "ours" })},
 	{clause: "RFC 3311 5.2: an offer of theirs is open", codes: []int{500}, later: true,
@@ -110,7 +122,7 @@ func (b oracleBan) concerns(method string) bool {
 
 var oracleBans = []oracleBan{
 	{"RFC 3261 15.1.1: after BYE", nil,
-		func(_ *oracle, l *oracleLeg, _ signal) bool { return l.over }},
+		func(_ *oracle, l *oracleLeg, g signal) bool { return l.over && !(l.lost && g.method == "BYE") }},
 	{"RFC 3261 12.2.1.1: numbers grow by one", nil,
 		func(_ *oracle, l *oracleLeg, g signal) bool { return l.ours != 0 && g.seq != l.ours+1 }},
 	{"RFC 3261 12.2.1.1: CSeq 0", nil,
@@ -142,12 +154,12 @@ var oracleBans = []oracleBan{
 		func(_ *oracle, l *oracleLeg, g signal) bool { return g.sdp && l.agreed == 0 }},
 
 	{"RFC 3262 4: PRACK of nothing", []string{"PRACK"},
-		func(o *oracle, l *oracleLeg, g signal) bool {
-			return o.callee || !slices.ContainsFunc(l.unsaid, func(r *oracleReliable) bool { return g.rack == oracleRAck{r.rseq, r.seq, "INVITE"} })
+		func(_ *oracle, l *oracleLeg, g signal) bool {
+			return !slices.ContainsFunc(l.heard, func(r *oracleReliable) bool { return g.rack == oracleRAck{r.rseq, r.seq, "INVITE"} })
 		}},
 	{"RFC 3262 5: PRACK without the answer", []string{"PRACK"},
 		func(o *oracle, l *oracleLeg, g signal) bool {
-			return !g.sdp && slices.ContainsFunc(l.unsaid, func(r *oracleReliable) bool { return r.offers && g.rack.rseq == r.rseq })
+			return !g.sdp && slices.ContainsFunc(l.heard, func(r *oracleReliable) bool { return r.offers && g.rack.rseq == r.rseq })
 		}},
 }
 

@@ -397,7 +397,7 @@ var oracleWrong = map[string]string{
 		in PRACK 2 rack=1/1
 		out 200 PRACK 2
 		out 200 INVITE 1 sdp`,
-	"accepted and nothing said": `# final INVITE INVITE1 did not happen
+	"accepted and nothing said": `# 2xx did not happen
 		in INVITE 1 sdp
 		order accept`,
 	"2xx once only": `# was to be sent again 500ms
@@ -495,10 +495,11 @@ var oracleWrong = map[string]string{
 		out INVITE 1 sdp
 		order reoffer
 		out UPDATE 2 sdp`,
-	"too slow after 491": `# too late` + scriptTalking + `
+	"too slow after 491": `# event offer_again did not happen` + scriptTalking + `
 		order reoffer
 		out INVITE 1 sdp
 		in 491 INVITE 1
+		at 2
 		at 2.5
 		event offer_again`,
 	"caller, too fast after 491": `# too early by 1.1s` + scriptCalling + `

@@ -29,6 +29,8 @@ func (o *oracle) sentResponse(g signal) {
 		o.complain("RFC 3261 8.2.6.2: CSeq %d of %v", x.seq, g)
 	}
 	switch {
+	case x.echo && g.code == x.last:
+		x.echo = false
 	case !x.open():
 		o.repeated(x, g)
 	case g.code < 200:
@@ -45,6 +47,7 @@ func (o *oracle) repeated(x *oracleRequest, g signal) {
 	case g.code != x.final:
 		o.complain("RFC 3261 17.2: %v after %d", g, x.final)
 	case g.method != "INVITE" || g.code > 299: // the transaction's
+	case x.lax && !x.acked:
 	case x.again.IsZero():
 		o.complain("RFC 3261 13.3.1.4: 2xx again after the ACK: %v", g)
 	case !o.now.Equal(x.again) || !o.now.Before(x.until):
@@ -152,8 +155,9 @@ func (o *oracle) sentAnswer(l *oracleLeg, x *oracleRequest, g signal) {
 		if o.held(l) {
 			o.complain("RFC 3262 3: 2xx before the PRACK of a response with SDP")
 		}
+		// What is unacknowledged is not sent again, but its PRACK is served
+		// (RFC 3262 3).
 		o.won, l.confirmed, l.acked = l, true, true
-		l.unsaid = nil
 		o.pay("provisional")
 	}
 	if !g.contact {
@@ -226,7 +230,7 @@ func (o *oracle) sentRequest(g signal) {
 	case "BYE":
 		o.happened("BYE " + l.fork)
 		o.over(l)
-		l.byeSent = true
+		l.lost = false
 	case "PRACK":
 		o.happened("PRACK " + l.fork)
 		o.sentPrack(l, x)
@@ -242,11 +246,11 @@ func (o *oracle) sentRequest(g signal) {
 }
 
 func (o *oracle) sentPrack(l *oracleLeg, x *oracleRequest) {
-	for i, r := range l.unsaid {
-		if r.rseq != x.rack.rseq {
+	for i, r := range l.heard {
+		if r.rseq != x.rack.rseq || r.seq != x.rack.seq {
 			continue
 		}
-		l.unsaid = append(l.unsaid[:i:i], l.unsaid[i+1:]...)
+		l.heard = append(l.heard[:i:i], l.heard[i+1:]...)
 		switch {
 		case r.offers && x.sdp:
 			l.offer, l.in = "", nil
@@ -291,7 +295,7 @@ func (o *oracle) sentAck(g signal) {
 		case l.offer == "theirs" && l.in == x && g.sdp:
 			l.offer, l.in = "", nil
 			l.agreed++
-		case l.offer == "theirs" && l.in == x && l == o.won:
+		case l.offer == "theirs" && l.in == x && l == o.won && !l.over:
 			o.complain("RFC 3261 13.2.2.4: no answer in %v", g)
 		case g.sdp && l == o.won:
 			o.complain("RFC 6337 3.1: SDP where none belongs: %v", g)
@@ -309,15 +313,7 @@ func (o *oracle) orderProvisional() {
 	}
 }
 
-func (o *oracle) orderAccept() {
-	if !o.invite.open() {
-		return
-	}
-	o.accepted = true
-	if !o.held(o.invite.leg) {
-		o.owe(0, o.invite.key("final"))
-	}
-}
+func (o *oracle) orderAccept() { o.accepted = true }
 
 func (o *oracle) orderReject(code int) {
 	if !o.invite.open() {

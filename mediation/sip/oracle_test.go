@@ -65,16 +65,20 @@ type oracleRequest struct {
 	leg   *oracleLeg // of our own first INVITE: of its answer
 	rule  oracleRule // theirs: which responses are right
 	last  int        // latest response; 0: none
+	echo  bool       // it came again: so may the latest response
 	final int
 	acked bool // INVITE with a 2xx
 	at    time.Time
 
-	asks     bool // INVITE without offer, and none made yet
-	answered bool // INVITE: its offer, or the one it asked for, is settled
+	rseq     uint32 // re-INVITE of ours: last reliable response to it
+	asks     bool   // INVITE without offer, and none made yet
+	answered bool   // INVITE: its offer, or the one it asked for, is settled
 
-	// A 2xx that we sent: when it is to be sent again, and given up.
+	// A 2xx that we sent: when it is to be sent again, and given up. One that we
+	// got: until when others may follow.
 	again, until time.Time
 	interval     time.Duration
+	lax          bool // the dialog is over: it may be, and need not
 }
 
 func (x *oracleRequest) open() bool { return x.final == 0 }
@@ -91,7 +95,7 @@ type oracleLeg struct {
 	confirmed bool // by a 2xx
 	acked     bool // we sent the ACK to the 2xx that made it
 	over      bool
-	byeSent   bool
+	lost      bool // by 481 or 408: BYE may still go
 
 	theirs int64  // highest CSeq number received; -1: none
 	ours   uint32 // last CSeq number sent
@@ -100,9 +104,10 @@ type oracleLeg struct {
 	in     *oracleRequest // what it was made in
 	agreed int            // offers answered
 
-	rseq   uint32 // last reliable provisional response, either direction; 0: none
-	prack  bool   // one has been acknowledged
-	unsaid []*oracleReliable
+	rseq   uint32            // last reliable provisional response, either direction; 0: none
+	prack  bool              // one has been acknowledged
+	unsaid []*oracleReliable // ours without PRACK
+	heard  []*oracleReliable // theirs without PRACK
 }
 
 // oracleReliable is a reliable provisional response that waits for its PRACK.
@@ -133,6 +138,7 @@ type oracle struct {
 	byeOrdered          bool // and held back (RFC 3261 15)
 	gone                bool // the owner has been told, or has said, that it is over
 	ask                 *oracleRequest
+	waits               time.Time // after 491: no offer before
 
 	owed  map[string]time.Time    // what has to happen, by when; alternatives stand between bars
 	may   map[string]oracleWindow // what may happen besides
@@ -189,7 +195,7 @@ func (o *oracle) pay(key string) bool {
 			if w, has := o.may[key]; has && o.now.Before(w.from) {
 				o.complain("%s too early by %v", key, w.from.Sub(o.now))
 			}
-			if o.now.After(by) {
+			if o.now.After(by) && key != "event offer_again" {
 				o.complain("%s too late by %v", key, o.now.Sub(by))
 			}
 			delete(o.owed, owed)
@@ -219,7 +225,7 @@ func (o *oracle) at(now time.Time) {
 			g := x.signal // 8.1.3.1
 			g.code, g.sdp = 408, false
 			o.receivedResponse(g)
-		case !x.until.IsZero() && !now.Before(x.until):
+		case !x.mine && !x.until.IsZero() && !now.Before(x.until):
 			o.unacknowledged(x)
 		}
 	}
@@ -239,15 +245,23 @@ func (o *oracle) at(now time.Time) {
 func (o *oracle) unacknowledged(x *oracleRequest) {
 	x.acked, x.again, x.until = true, time.Time{}, time.Time{}
 	l := x.leg
+	if l.in == x {
+		l.offer, l.in = "", nil
+	}
 	switch {
 	case l.over:
 	case x != o.invite:
+		if !o.callee && !l.acked {
+			o.owe(0, "ACK "+l.fork)
+		}
 		o.owe(0, "BYE "+l.fork)
 		o.tell(Ended)
 	case o.byeOrdered:
 		o.owe(0, "BYE "+l.fork)
 	default:
 		o.tell(Unconfirmed)
+		o.forgive("event offer_again") // there is only BYE left
+		o.allow(0, oracleEver, "event offer_again")
 	}
 }
 
@@ -255,8 +269,14 @@ func (o *oracle) unacknowledged(x *oracleRequest) {
 // returns what was wrong since the last time.
 func (o *oracle) settle() []string {
 	o.settleRepeats()
+	if o.accepted && o.invite.open() && len(o.invite.leg.unsaid) == 0 {
+		o.complain("2xx did not happen, and nothing holds it back")
+	}
+	for _, x := range o.requests {
+		x.echo = false
+	}
 	for key, by := range o.owed {
-		if !by.After(o.now) {
+		if !by.After(o.now) && !(key == "event offer_again" && o.blocked()) {
 			o.complain("%s did not happen", key)
 			delete(o.owed, key)
 		}
@@ -267,11 +287,18 @@ func (o *oracle) settle() []string {
 	return wrong
 }
 
+// blocked says that an offer of ours has something in its way (14.1, RFC 3264 4).
+func (o *oracle) blocked() bool {
+	l := o.won
+	return l == nil || !l.acked || o.now.Before(o.waits) || l.offer != "" || o.inviteBusy(l, true) || o.inviteBusy(l, false) ||
+		o.updateOpen(l, true) || o.updateOpen(l, false) || o.ask != nil || !o.invite.acked && o.callee
+}
+
 // settleRepeats checks that what has to be sent again was (RFC 3261 13.3.1.4,
 // RFC 3262 3).
 func (o *oracle) settleRepeats() {
 	for _, x := range o.requests {
-		if !x.again.IsZero() && !x.again.After(o.now) && x.again.Before(x.until) {
+		if !x.lax && !x.again.IsZero() && !x.again.After(o.now) && x.again.Before(x.until) {
 			o.complain("2xx was to be sent again %v after the first (13.3.1.4): %v", x.again.Sub(x.at), x.signal)
 			x.again = time.Time{}
 		}
@@ -372,7 +399,14 @@ func (o *oracle) told(kind EventKind) {
 	}
 	o.happened(key)
 	switch kind {
-	case Failed, Cancelled, Ended:
+	case Failed:
+		// Cancelled, and nothing came of it (9.1): the INVITE is given up.
+		if o.invite.open() {
+			o.invite.final = 487
+			o.refused()
+		}
+		o.finished()
+	case Cancelled, Ended:
 		o.finished()
 	}
 }

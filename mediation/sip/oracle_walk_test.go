@@ -9,12 +9,14 @@ import (
 
 // received takes a message that reached us.
 func (o *oracle) received(g signal) {
+	x := o.find(false, g.branch, g.method)
 	switch {
 	case g.code != 0:
 		o.receivedResponse(g)
 	case g.method == "ACK":
 		o.receivedAck(g)
-	case o.find(false, g.branch, g.method) != nil: // again (17.2)
+	case x != nil:
+		x.echo = true // 17.2
 	case g.method == "CANCEL":
 		o.receivedCancel(g)
 	case g.ours == "" && o.invite == nil:
@@ -54,14 +56,14 @@ func (o *oracle) receivedRequest(g signal) {
 		if g.sdp {
 			l.offer, l.in = "theirs", x
 		}
-		if g.method == "PRACK" {
+		if x.rule.pracks {
 			o.pracks(l, x)
 		}
+	case x.rule.pracks:
+		o.pracks(l, x)
 	case x.rule.codes[0] != 200:
 	case g.method == "BYE" && (o.callee || l.confirmed):
 		o.receivedBye(l)
-	case g.method == "PRACK":
-		o.pracks(l, x)
 	case g.method == "INFO" && g.dtmf:
 		o.tell(Info)
 	}
@@ -75,6 +77,9 @@ func (x *oracleRequest) key(what string) string { return what + " " + x.method +
 // answered.
 func (o *oracle) receivedBye(l *oracleLeg) {
 	o.over(l)
+	if !o.callee && !l.acked {
+		o.owe(0, "ACK "+l.fork) // 13.2.2.4
+	}
 	if l == o.won || o.callee {
 		o.tell(Ended)
 	}
@@ -87,7 +92,7 @@ func (o *oracle) over(l *oracleLeg) {
 		if x.leg != l {
 			continue
 		}
-		x.again, x.until = time.Time{}, time.Time{}
+		x.lax = true
 		if x.mine || !x.open() || x.method == "BYE" {
 			continue
 		}
@@ -100,7 +105,7 @@ func (o *oracle) over(l *oracleLeg) {
 		o.forgive(x.key("reply"))
 		o.owe(0, x.key("final"))
 	}
-	l.unsaid = nil
+	l.unsaid, l.heard = nil, nil
 	o.forgive("BYE " + l.fork)
 	o.forgive("PRACK " + l.fork)
 	if o.callee || l == o.won {
@@ -123,9 +128,6 @@ func (o *oracle) pracks(l *oracleLeg, x *oracleRequest) {
 			o.invite.answered = true
 			o.tell(OfferAnswered)
 		}
-	}
-	if o.accepted && !o.held(l) {
-		o.owe(0, o.invite.key("final"))
 	}
 }
 
@@ -172,6 +174,7 @@ func (o *oracle) receivedCancel(g signal) {
 	}
 	x.leg, x.rule = invite.leg, oracleRule{clause: "RFC 3261 9.2", codes: []int{200}}
 	if !invite.open() || !invite.rule.asks {
+		x.rule.codes = []int{200, 481} // its transaction may have ended
 		return
 	}
 	invite.rule = oracleRule{clause: "RFC 3261 9.2", codes: []int{487}}
@@ -199,6 +202,8 @@ func (o *oracle) receivedResponse(g signal) {
 		x.last = g.code
 		if x == o.invite {
 			o.progress(g)
+		} else if g.rseq != 0 && x.method == "INVITE" && !x.leg.over {
+			o.reliableAgain(x, g)
 		}
 		return
 	}
@@ -214,7 +219,9 @@ func (o *oracle) receivedResponse(g signal) {
 	case x == o.invite:
 		o.refused()
 	case x.method == "INVITE" && g.code < 300 && again:
-		o.owe(0, "ACK "+x.leg.fork)
+		if o.now.Before(x.until) {
+			o.owe(0, "ACK "+x.leg.fork)
+		}
 	default:
 		o.finalInDialog(x, g)
 	}
@@ -239,7 +246,7 @@ func (o *oracle) progress(g signal) {
 		}
 		l.rseq = g.rseq
 		r := &oracleReliable{rseq: g.rseq, seq: o.invite.seq, sdp: g.sdp}
-		l.unsaid = append(l.unsaid, r)
+		l.heard = append(l.heard, r)
 		o.owe(0, "PRACK "+l.fork)
 		if g.sdp {
 			o.offerFrom(l, r)
@@ -250,6 +257,21 @@ func (o *oracle) progress(g signal) {
 		return
 	}
 	o.tell(Progress)
+}
+
+// reliableAgain takes a reliable response to a re-INVITE of ours.
+func (o *oracle) reliableAgain(x *oracleRequest, g signal) {
+	if x.rseq != 0 && g.rseq != x.rseq+1 {
+		return
+	}
+	l := x.leg
+	x.rseq = g.rseq
+	l.heard = append(l.heard, &oracleReliable{rseq: g.rseq, seq: x.seq, sdp: g.sdp})
+	o.owe(0, "PRACK "+l.fork)
+	if g.sdp && l.in == x {
+		l.offer, l.in, x.answered = "", nil, true
+		l.agreed++
+	}
 }
 
 // offerFrom takes SDP of a reliable response to our first INVITE: the answer, or
@@ -273,6 +295,13 @@ func (o *oracle) answer(x *oracleRequest, g signal) {
 	if l == nil {
 		l = o.newLeg(g.fork)
 	}
+	if o.won != nil && (o.won.over || !o.now.Before(x.until)) {
+		// The INVITE is done with 64*T1 after its first 2xx (13.2.2.4); ours is
+		// when the session is, which is a choice.
+		o.allow(0, 0, "ACK "+l.fork, "BYE "+l.fork)
+		l.confirmed = true
+		return
+	}
 	if l.confirmed {
 		if l.acked {
 			o.owe(0, "ACK "+l.fork)
@@ -282,13 +311,20 @@ func (o *oracle) answer(x *oracleRequest, g signal) {
 	l.confirmed = true
 	if g.sdp {
 		o.offerFrom(l, nil)
+	} else if l.offer == "ours" && l.in == x {
+		l.offer, l.in = "", nil // never answered
 	}
 	if o.won == nil {
-		o.won, x.leg = l, l
+		o.won, x.leg, x.until = l, l, o.now.Add(oracle64T1)
 		for _, other := range o.legs {
 			if other != l {
-				other.unsaid = nil
+				other.heard = nil
 				o.forgive("PRACK " + other.fork)
+				if o.ask != nil && o.ask.leg == other {
+					o.ask.rule = oracleRule{clause: "RFC 3261 13.2.2.4: an early dialog left behind", codes: []int{481, 487}}
+					o.owe(0, o.ask.key("final"))
+					o.ask = nil
+				}
 			}
 		}
 		if !o.gone {
@@ -316,14 +352,15 @@ func (o *oracle) finalInDialog(x *oracleRequest, g signal) {
 	if l == nil { // CANCEL of the first INVITE
 		return
 	}
-	offered := l.in == x && l.offer == "ours"
-	if offered {
+	offered := x.answered || l.in == x && l.offer == "ours"
+	if l.in == x {
 		l.offer, l.in = "", nil
 		if g.code < 300 && g.sdp {
 			l.agreed++
 		}
 	}
 	if x.method == "INVITE" && g.code < 300 {
+		x.until = o.now.Add(oracle64T1)
 		o.owe(0, "ACK "+l.fork)
 	}
 	if x.method == "BYE" || l.over {
@@ -332,12 +369,15 @@ func (o *oracle) finalInDialog(x *oracleRequest, g signal) {
 	switch {
 	case g.code == 481 || g.code == 408: // RFC 5057 5.1
 		if x.method != "PRACK" {
-			l.over = true
+			l.over, l.lost = true, true
+			if !o.callee && !l.acked {
+				o.owe(0, "ACK "+l.fork)
+			}
 			o.allow(0, 0, "BYE "+l.fork)
 			o.tell(Ended)
 		}
 	case x.method != "INVITE" && x.method != "UPDATE":
-	case g.code < 300 && g.sdp && offered:
+	case g.code < 300 && (g.sdp || x.answered) && offered:
 		o.tell(OfferAnswered)
 	case g.code < 300 && offered: // no answer
 		o.allow(0, 0, "BYE "+l.fork)
@@ -361,6 +401,8 @@ func (o *oracle) glare() {
 	if o.callee {
 		from, to = 0, 2*time.Second
 	}
+	o.waits = o.now.Add(to)
+	o.forgive("event offer_again")
 	o.allow(from, to, "event offer_again")
 	o.owe(to, "event offer_again")
 }

@@ -159,7 +159,12 @@ func (u *usage) take() []output {
 }
 
 // tell tells the owner, with what of the message may be shown to the other side.
+// One that has said Bye is not there any more, and of a session that is over it
+// hears how that came about and nothing else.
 func (u *usage) tell(ev Event) {
+	if u.byeWaits || u.over() && ev.Kind != Failed && ev.Kind != Cancelled && ev.Kind != Ended {
+		return
+	}
 	if ev.message != nil && u.env.carry != nil {
 		ev.Carried = u.env.carry(ev.message)
 	}
@@ -262,6 +267,11 @@ func (u *usage) end() {
 	u.reliable.stop()
 	u.refresh.stop()
 	u.offer.stop()
+	if u.inviteUnderWay() {
+		// A re-INVITE that the peer gave a provisional response waits for ever
+		// (RFC 3261 17.1.1.2).
+		u.calling.giveUp = u.now.Add(cancelTimeout)
+	}
 }
 
 // response serves a response to a request of the usage.
@@ -309,10 +319,11 @@ func (u *usage) handle(c *client, res *sip.Response, flow transport.Flow) {
 		if res.StatusCode >= 200 {
 			u.closed()
 		}
-	case forPrack, forInfo:
+	case forInfo:
 		u.dialogResponse(c, res)
-	case forCancel, forStray:
-		// Nothing hangs on the answer.
+	case forPrack, forCancel, forStray:
+		// Nothing hangs on the answer; 481 to PRACK says that the response was not
+		// waited for any more, not that the dialog is gone (RFC 3262 3, RFC 5057 5.1).
 	}
 }
 
@@ -369,11 +380,11 @@ func (u *usage) clientFailed(c *client, f *Failure) {
 		u.offerFailed(c, f)
 	case forBye:
 		u.closed()
-	case forPrack, forInfo:
+	case forInfo:
 		if f.Code == 408 {
 			u.lose(f)
 		}
-	case forCancel, forStray:
+	case forPrack, forCancel, forStray:
 	}
 }
 
@@ -461,8 +472,12 @@ func (u *usage) next() time.Time {
 	return next
 }
 
-// sweep forgets transactions that have ended.
+// sweep forgets transactions that have ended. What the peer asked of a session
+// that is over is answered before: nobody else will.
 func (u *usage) sweep() {
+	if u.state == Terminated {
+		u.refusePending()
+	}
 	kept := u.clients[:0]
 	for _, c := range u.clients {
 		if c.tx.State() == transaction.Terminated {
@@ -494,7 +509,9 @@ func (u *usage) closed() {
 		}
 	}
 	for _, s := range u.servers {
-		s.done = s.done || s.req.Method == sip.INVITE && s.tx.State() == transaction.Accepted
+		// On a datagram network the INVITE may come once more, and must not begin
+		// another call then.
+		s.done = s.done || s.req.Method == sip.INVITE && s.tx.State() == transaction.Accepted && isReliable(s.flow.Network)
 	}
 }
 
@@ -514,6 +531,8 @@ func (u *usage) bye(reason string, extra []Header) {
 		u.byeWaits, u.byeReason, u.byeExtra = true, reason, extra
 		return
 	}
+	u.offer.wants = false
+	u.ackAnswer(nil) // every 2xx gets its ACK (RFC 3261 13.2.2.4)
 	u.byeSent = true
 	u.end()
 	u.refusePending()

@@ -1,0 +1,443 @@
+package sip
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"causeway/mediation/sip/transaction"
+)
+
+// The peer and the owner of the model.
+
+const modelSDP = "v=0\r\n"
+
+// first is the INVITE of either role.
+func (run *modelRun) first(from, to string) *sip.Request {
+	req := sip.NewRequest(sip.INVITE, sip.Uri{Scheme: "sip", User: "b", Host: to, Port: 5060})
+	fromHeader := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "a", Host: from}, Params: sip.NewParams()}
+	callID := sip.CallIDHeader("c1")
+	mf := sip.MaxForwardsHeader(70)
+	for _, h := range []sip.Header{&mf, fromHeader, &sip.ToHeader{Address: req.Recipient}, &callID, &sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE}} {
+		req.AppendHeader(h)
+	}
+	return req
+}
+
+// beCalled: the peer calls us.
+func (run *modelRun) beCalled() {
+	req := run.first("127.0.0.2", "127.0.0.1")
+	req.From().Params.Add("tag", run.peer)
+	req.CSeq().SeqNo = oneOf(run, "first CSeq", uint32(1), 0, 4711)
+	req.AppendHeader(run.peerContact())
+	switch oneOf(run, "100rel", "", "Supported", "Require") {
+	case "Supported":
+		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
+	case "Require":
+		req.AppendHeader(sip.NewHeader("Require", "100rel"))
+	}
+	if run.choose(2, "UPDATE") == 1 {
+		req.AppendHeader(sip.NewHeader("Allow", "INVITE, ACK, CANCEL, BYE, UPDATE, PRACK"))
+	}
+	if run.choose(3, "late offer") < 2 {
+		setSDP(req, []byte(modelSDP))
+	} else {
+		req.SetBody(nil)
+	}
+	req.PrependHeader(run.via(run.flow.Network, "127.0.0.2", "p"))
+	run.seq[run.peer] = req.CSeq().SeqNo
+	run.requests = append(run.requests, req)
+	run.in(req)
+}
+
+// call: we call the peer.
+func (run *modelRun) call() {
+	req := run.first("127.0.0.1", "127.0.0.2")
+	req.From().Params.Add("tag", "we")
+	req.AppendHeader(sip.NewHeader("Allow", allowValue))
+	var sdp []byte
+	if run.choose(3, "late offer") < 2 {
+		sdp = []byte(modelSDP)
+	}
+	setSDP(req, sdp)
+	run.u.d = newClientDialog(req)
+	run.step(func(u *usage) { u.call(run.now, req, sdp) })
+}
+
+func (run *modelRun) peerContact() *sip.ContactHeader {
+	return &sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "p", Host: "127.0.0.2", Port: 5060}}
+}
+
+// act is one step of the walk.
+func (run *modelRun) act() {
+	run.t.Helper()
+	switch run.choose(10, "who") {
+	case 0, 1, 2:
+		run.order()
+	case 3, 4:
+		run.respond()
+	case 5, 6, 7:
+		run.request()
+	default:
+		run.pass(oneOf(run, "wait", 10*time.Millisecond, 490*time.Millisecond, time.Second, 4*time.Second, 20*time.Second, 32*time.Second, 70*time.Second))
+	}
+}
+
+// order is the owner's.
+func (run *modelRun) order() {
+	run.t.Helper()
+	if run.gone {
+		return
+	}
+	what := oneOf(run, "order", "accept", "provisional", "ack", "provisional sdp", "reoffer", "answer", "bye", "cancel", "reject", "refuse", "info")
+	sdp := []byte(modelSDP)
+	o := run.o
+	run.note("order %s", what)
+	if what == "bye" {
+		run.bye()
+		return
+	}
+	run.step(func(u *usage) {
+		switch what {
+		case "accept":
+			if u.accept(sdp, nil) == nil {
+				o.orderAccept()
+			}
+		case "provisional", "provisional sdp":
+			if what == "provisional" {
+				sdp = nil
+			}
+			u.provisional(oneOf(run, "code", 180, 183), "", sdp, nil)
+		case "ack":
+			o.orderAck()
+			u.ackAnswer(run.answerOfAck(sdp))
+		case "reoffer":
+			run.reoffer(u, sdp)
+		case "answer":
+			if u.answerOffer(sdp) == nil {
+				o.orderAnswer()
+			}
+		case "refuse":
+			o.orderRefuse(488)
+			u.refuseOffer(&Failure{Code: 488})
+		case "cancel":
+			o.orderCancel()
+			u.cancel("", nil)
+		case "reject":
+			if u.state == Early && u.answers {
+				run.gone = true
+				o.orderReject(486)
+			}
+			u.reject(&Failure{Code: 486})
+		case "info":
+			o.orderInfo()
+			u.info("application/dtmf-relay", []byte("Signal=1\r\n"))
+		}
+	})
+}
+
+// answerOfAck is what the owner's ACK carries: the answer to a late offer.
+func (run *modelRun) answerOfAck(sdp []byte) []byte {
+	if l := run.o.won; l != nil && l.offer == "theirs" && l.in == run.o.invite {
+		return sdp
+	}
+	return nil
+}
+
+func (run *modelRun) reoffer(u *usage, sdp []byte) {
+	switch u.reoffer(sdp) {
+	case nil:
+		run.o.orderReoffer()
+	case ErrPending:
+		run.o.owe(0, "event offer_again")
+	}
+}
+
+// bye: an owner acknowledges what it hangs up on.
+func (run *modelRun) bye() {
+	run.t.Helper()
+	run.step(func(u *usage) {
+		run.o.orderAck()
+		u.ackAnswer(run.answerOfAck([]byte(modelSDP)))
+	})
+	run.step(func(u *usage) {
+		if u.state == Accepted || u.state == Established {
+			run.o.orderBye()
+			run.gone = true
+		}
+		u.bye("", nil)
+	})
+}
+
+// hangUp is how an owner ends a session in any state.
+func (run *modelRun) hangUp() {
+	run.t.Helper()
+	if run.gone {
+		return
+	}
+	run.note("order hang up")
+	if run.u.state != Early {
+		run.bye()
+		return
+	}
+	run.step(func(u *usage) {
+		if u.answers {
+			run.gone = true
+			run.o.orderReject(480)
+			u.reject(&Failure{Code: 480})
+			return
+		}
+		run.o.orderCancel()
+		u.cancel("", nil)
+	})
+}
+
+// request is the peer's: a new one, one once more, ACK or CANCEL.
+func (run *modelRun) request() {
+	run.t.Helper()
+	what := oneOf(run, "request", "ACK", "PRACK", "INVITE", "UPDATE", "BYE", "CANCEL", "again", "INFO", "OPTIONS", "INVITE", "UPDATE")
+	switch what {
+	case "again":
+		run.again()
+	case "ACK":
+		run.ack()
+	case "CANCEL":
+		run.cancel()
+	default:
+		run.newRequest(sip.RequestMethod(what))
+	}
+}
+
+// again sends a request once more, as long as its transaction has to know it: on
+// a stream nothing is, and T1*64 are the longest (17.2).
+func (run *modelRun) again() {
+	run.t.Helper()
+	n := len(run.requests)
+	if n == 0 {
+		return
+	}
+	req := run.requests[n-1-run.choose(n, "which")]
+	g := signalOf(req, false)
+	key, _ := transaction.ServerKey(req)
+	x := run.o.find(false, g.branch, g.method)
+	if run.servers[key] || run.flow.Network == "udp" && x != nil && (x.method != "INVITE" || x.final < 300) && run.now.Before(x.at.Add(oracle64T1)) {
+		run.in(req)
+	}
+}
+
+// tags are the peer's dialogs.
+func (run *modelRun) tags() []string {
+	var tags []string
+	for _, l := range run.o.legs {
+		tags = append(tags, l.fork)
+	}
+	return tags
+}
+
+// inDialog is a request of the peer's in one of its dialogs, nil when it has
+// none.
+func (run *modelRun) inDialog(method sip.RequestMethod, tag string, seq uint32) *sip.Request {
+	req := sip.NewRequest(method, sip.Uri{Scheme: "sip", Host: "127.0.0.1", Port: 5060})
+	req.AppendHeader(run.via(run.flow.Network, "127.0.0.2", "p"))
+	from := &sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: "p", Host: "127.0.0.2"}, Params: sip.NewParams()}
+	from.Params.Add("tag", tag)
+	to := &sip.ToHeader{Address: sip.Uri{Scheme: "sip", User: "u", Host: "127.0.0.1"}, Params: sip.NewParams()}
+	to.Params.Add("tag", "we")
+	callID := sip.CallIDHeader("c1")
+	mf := sip.MaxForwardsHeader(70)
+	for _, h := range []sip.Header{&mf, from, to, &callID, &sip.CSeqHeader{SeqNo: seq, MethodName: method}, run.peerContact()} {
+		req.AppendHeader(h)
+	}
+	return req
+}
+
+func (run *modelRun) newRequest(method sip.RequestMethod) {
+	run.t.Helper()
+	tags := run.tags()
+	if len(tags) == 0 {
+		return
+	}
+	tag := oneOf(run, "dialog", tags...)
+	last, known := run.seq[tag]
+	if !known {
+		last = 100
+	}
+	seq := last + 1
+	switch run.choose(12, "number") {
+	case 9:
+		seq = last + 7
+	case 10:
+		seq = last
+	case 11:
+		seq = last - min(last, 1)
+	}
+	req := run.inDialog(method, tag, seq)
+	if run.choose(15, "stranger") == 14 {
+		req.From().Params.Add("tag", "stranger")
+	} else {
+		run.seq[tag] = max(last, seq)
+	}
+	body := run.choose(2, "body") == 0
+	switch method {
+	case sip.INVITE, "UPDATE":
+		if body {
+			setSDP(req, []byte(modelSDP))
+		}
+	case "PRACK":
+		run.fillPrack(req)
+	case "INFO":
+		kind := oneOf(run, "type", "application/dtmf-relay", "text/plain", "")
+		if kind != "" {
+			h := sip.ContentTypeHeader(kind)
+			req.AppendHeader(&h)
+			req.SetBody([]byte("Signal=5\r\n"))
+		}
+	}
+	if req.ContentLength() == nil {
+		req.SetBody(nil)
+	}
+	run.requests = append(run.requests, req)
+	run.in(req)
+}
+
+// fillPrack acknowledges the latest reliable response, or something else.
+func (run *modelRun) fillPrack(req *sip.Request) {
+	var rseq, seq uint32 = 1, 1
+	for _, res := range run.responses {
+		if g := signalOf(res, true); g.rseq != 0 {
+			rseq, seq = g.rseq, g.seq
+		}
+	}
+	if run.choose(8, "wrong RSeq") == 7 {
+		rseq++
+	}
+	req.AppendHeader(sip.NewHeader("RAck", fmt.Sprintf("%d %d INVITE", rseq, seq)))
+	late := run.o.invite != nil && run.o.callee && run.o.won == nil && len(run.o.legs) > 0 && run.o.legs[0].offer == "ours"
+	if late != (run.choose(8, "SDP in PRACK") == 7) {
+		setSDP(req, []byte(modelSDP))
+	}
+}
+
+// ack acknowledges the latest 2xx, or none.
+func (run *modelRun) ack() {
+	run.t.Helper()
+	for _, res := range slices.Backward(run.responses) {
+		if res.CSeq().MethodName != sip.INVITE || res.StatusCode < 200 || res.StatusCode > 299 {
+			continue
+		}
+		req := run.inDialog(sip.ACK, tagOf(res.From().Params), res.CSeq().SeqNo)
+		if run.choose(10, "stale") == 9 {
+			req.CSeq().SeqNo++
+		}
+		late := len(res.Body()) > 0 && slices.ContainsFunc(run.requests, func(r *sip.Request) bool {
+			return r.Method == sip.INVITE && r.CSeq().SeqNo == res.CSeq().SeqNo && len(r.Body()) == 0
+		})
+		if late != (run.choose(8, "SDP in ACK") == 7) {
+			setSDP(req, []byte(modelSDP))
+		} else {
+			req.SetBody(nil)
+		}
+		run.in(req)
+		return
+	}
+	// The ACK of a failure belongs to its transaction.
+	for _, res := range slices.Backward(run.responses) {
+		if res.CSeq().MethodName != sip.INVITE || res.StatusCode < 300 {
+			continue
+		}
+		for _, r := range run.requests {
+			if r.Method == sip.INVITE && r.CSeq().SeqNo == res.CSeq().SeqNo {
+				req := run.inDialog(sip.ACK, tagOf(res.From().Params), res.CSeq().SeqNo)
+				req.RemoveHeader("Via")
+				req.PrependHeader(r.Via().Clone())
+				req.SetBody(nil)
+				run.in(req)
+				return
+			}
+		}
+	}
+}
+
+// cancel takes the latest INVITE back, or one that never was.
+func (run *modelRun) cancel() {
+	run.t.Helper()
+	for _, r := range slices.Backward(run.requests) {
+		if r.Method != sip.INVITE {
+			continue
+		}
+		req := cancelOf(r)
+		if run.choose(8, "another branch") == 7 {
+			req.RemoveHeader("Via")
+			req.PrependHeader(run.via(run.flow.Network, "127.0.0.2", "p"))
+		}
+		g := signalOf(req, false)
+		if key, _ := transaction.ServerKey(req); run.o.find(false, g.branch, g.method) != nil && !run.servers[key] {
+			return // once more, and nothing knows it any more
+		}
+		run.requests = append(run.requests, req)
+		run.in(req)
+		return
+	}
+}
+
+// respond answers one of our requests, maybe for the second time.
+func (run *modelRun) respond() {
+	run.t.Helper()
+	n := len(run.asked)
+	if n == 0 {
+		return
+	}
+	req := run.asked[n-1-run.choose(min(n, 4), "which")]
+	code := oneOf(run, "code", 200, 180, 491, 481, 488, 100, 183, 500, 408, 486, 487, 404)
+	res := sip.NewResponse(code, "Model")
+	sip.CopyHeaders("Via", req, res)
+	for _, h := range []sip.Header{req.From(), req.To(), req.CallID(), req.CSeq()} {
+		res.AppendHeader(sip.HeaderClone(h))
+	}
+	body := req.Method == "UPDATE" && len(req.Body()) > 0 && code == 200
+	if req.Method == sip.INVITE {
+		body = run.fillInviteResponse(req, res)
+	}
+	if run.choose(12, "SDP or not") == 11 {
+		body = !body
+	}
+	if body && code > 100 && code < 300 {
+		setSDP(res, []byte(modelSDP))
+	} else {
+		res.SetBody(nil)
+	}
+	if code > 100 && code < 300 {
+		res.AppendHeader(run.peerContact())
+		res.AppendHeader(sip.NewHeader("Allow", oneOf(run, "Allow", "INVITE, ACK, CANCEL, BYE", "INVITE, ACK, CANCEL, BYE, UPDATE")))
+	}
+	run.in(res)
+}
+
+// fillInviteResponse chooses the fork and whether it is reliable; it says whether
+// SDP is in its place.
+func (run *modelRun) fillInviteResponse(req *sip.Request, res *sip.Response) (body bool) {
+	code := res.StatusCode
+	tag := tagOf(req.To().Params)
+	if tag == "" && code > 100 {
+		tag = oneOf(run, "fork", "a", "b", "c")
+		res.To().Params.Add("tag", tag)
+	}
+	if code <= 100 || code >= 200 || len(req.Body()) == 0 {
+		return code < 300 && code >= 200
+	}
+	of := fmt.Sprint(tag, req.CSeq().SeqNo)
+	switch run.choose(4, "reliable") {
+	case 0, 1:
+		return false
+	case 2:
+		run.rseq[of]++
+	case 3:
+		run.rseq[of] += uint32(run.choose(3, "RSeq step"))
+	}
+	res.AppendHeader(sip.NewHeader("Require", "100rel"))
+	res.AppendHeader(sip.NewHeader("RSeq", strconv.Itoa(int(run.rseq[of]))))
+	return run.choose(2, "early answer") == 1
+}
