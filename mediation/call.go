@@ -64,6 +64,9 @@ func newCall(srv *Server, id string, in incoming, caller session) *Call {
 		mail: newMailbox(), stop: make(chan string, 1), done: make(chan struct{}),
 	}
 	c.legs[theCaller].session = caller
+	for i := range c.legs {
+		c.legs[i].learns = srv.sides[c.legs[i].side].learns
+	}
 	c.record = qoe.Record{
 		Version: qoe.Version, ID: id, Invite: srv.now(), Received: numbersOf(in.parties),
 		Direction: directionNames[from],
@@ -203,6 +206,7 @@ func (c *Call) finish(next phase, code int, reason, reasonHeader, by string) {
 	if c.bridge != nil {
 		stats = c.bridge.Close()
 	}
+	c.forgetKeys()
 	c.record.End = c.srv.now()
 	c.record.Code, c.record.Reason, c.record.ReasonHeader, c.record.EndedBy = code, reason, reasonHeader, by
 	c.record.Legs = c.mediaOf(stats)

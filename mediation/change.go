@@ -50,7 +50,7 @@ func (c *Call) answerOffer(from party, ev sip.Event) {
 // restore takes back what an offer made of a leg.
 func (c *Call) restore(l *leg, before leg) {
 	*l = before
-	if err := c.bridge.Set(l.side, mediaLeg(l.remote.Audio, l.sec, l.receive, l.send, l.ours)); err != nil {
+	if err := c.bridge.Set(l.side, l.media(l.remote.Audio, l.sec, l.receive, l.send, l.ours)); err != nil {
 		c.log.Warn("leg not set", "side", sideNames[l.side], "err", err)
 	}
 }
@@ -91,6 +91,7 @@ func (c *Call) takeOffer(from party, body []byte) (sdp.Local, []byte, error) {
 	l.told = told
 	next := l.local
 	next.Proto, next.Crypto, next.Formats, next.Direction = d.Audio.Proto, sec.lines(), formats, ours.String()
+	next.RTCPMux, next.RTCPRsize = d.Audio.RTCPMux, d.Audio.RTCPRsize
 	local, text := l.draft(next, func(s sdp.Local) []byte { return s.Answer(d) })
 	return local, text, nil
 }

@@ -189,6 +189,8 @@ func (c *Call) takeAnswer(p party, body []byte, secured bool) (*sdp.Description,
 // says of it. secured: SRTP is agreed already and cannot be given up.
 func (c *Call) answeredBy(p party, d *sdp.Description, secured bool) error {
 	l := &c.legs[p]
+	d.Audio.RTCPMux = d.Audio.RTCPMux && l.local.RTCPMux // an answer takes only what was offered
+	d.Audio.RTCPRsize = d.Audio.RTCPRsize && l.local.RTCPRsize
 	sec, err := acceptAnswer(l.policy, l.local.Crypto, d.Audio)
 	if err != nil {
 		return err
@@ -227,6 +229,7 @@ func (c *Call) toCaller() ([]byte, error) {
 		}
 		local.Proto, local.Crypto = l.remote.Audio.Proto, l.sec.lines()
 		local.Formats, local.Direction = formats, ours.String()
+		local.RTCPMux, local.RTCPRsize = l.remote.Audio.RTCPMux, l.remote.Audio.RTCPRsize
 		l.say(local, local.Answer(l.remote))
 		l.exchange, l.agreed, l.told = stable, true, told
 	} else {

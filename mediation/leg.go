@@ -61,6 +61,7 @@ type leg struct {
 	side    media.Side
 	session session // nil: not invited yet
 	policy  conf.SRTPPolicy
+	learns  media.Learning
 
 	exchange exchange
 	local    sdp.Local // what we last said
@@ -103,7 +104,10 @@ const maxForks = 32
 func newLeg(side media.Side, policy conf.SRTPPolicy) leg {
 	return leg{
 		side: side, policy: policy, will: bothWays, told: bothWays,
-		local: sdp.Local{SessionID: newSessionID(), Version: 1, Ptime: defaultPtime},
+		local: sdp.Local{
+			SessionID: newSessionID(), Version: 1, Ptime: defaultPtime,
+			RTCPMux: side == media.Pool, // gateways that know it are rare, and some refuse what they do not know
+		},
 		early: map[string]earlyAnswer{},
 	}
 }
@@ -147,7 +151,7 @@ type terms struct {
 // take makes the terms the leg's: in the bridge first, which may refuse them.
 func (c *Call) take(l *leg, t terms) error {
 	receive := joined(t.local, l.receive)
-	m := mediaLeg(t.remote.Audio, t.sec, receive, t.send, t.ours)
+	m := l.media(t.remote.Audio, t.sec, receive, t.send, t.ours)
 	m.Anew = l.anew
 	if err := c.bridge.Set(l.side, m); err != nil {
 		return err
@@ -156,10 +160,17 @@ func (c *Call) take(l *leg, t terms) error {
 	return nil
 }
 
-// mediaLeg is a leg as the bridge takes it. Nothing is sent to a peer that does
+// media is the leg as the bridge takes it. Nothing is sent to a peer that does
 // not want to receive; its RTCP goes on.
-func mediaLeg(remote *sdp.Audio, sec security, receive, send []sdp.Format, ours flow) media.Leg {
-	m := media.Leg{Remote: remote.Remote, RemoteRTCP: remote.RTCP, Receive: payloads(receive), SRTP: sec.srtp()}
+func (l *leg) media(remote *sdp.Audio, sec security, receive, send []sdp.Format, ours flow) media.Leg {
+	if remote.RTCPMux { // of before it was agreed
+		receive = slices.DeleteFunc(slices.Clone(receive), func(f sdp.Format) bool { return f.Type >= 64 && f.Type <= 95 })
+	}
+	m := media.Leg{
+		Remote: remote.Remote, RemoteRTCP: remote.RTCP, Learning: l.learns,
+		Mux: remote.RTCPMux, ReducedSize: remote.RTCPRsize,
+		Receive: payloads(receive), SRTP: sec.srtp(),
+	}
 	if ours.send {
 		m.Send = payloads(send)
 	}

@@ -22,6 +22,7 @@ type side struct {
 	endpoint *sip.Endpoint
 	hop      sip.Hop
 	policy   conf.SRTPPolicy
+	learns   media.Learning
 	peer     *locate.Peer // the addresses behind hop
 }
 
@@ -36,6 +37,7 @@ func (s *Server) openSides() error {
 		return fmt.Errorf("mediation.gateway.peer: %w", err)
 	}
 	s.sides[media.Pool].policy, s.sides[media.Gateway].policy = pool.SRTP, gateway.SRTP
+	s.sides[media.Pool].learns, s.sides[media.Gateway].learns = learningOf(pool.Learning), learningOf(gateway.Learning)
 	cfg := s.signalling(media.Pool, pool.Listen, pool.ReliableProvisionals)
 	if err := s.admitPool(&cfg); err != nil {
 		return err
@@ -172,6 +174,18 @@ func identify(cfg *sip.Config, t conf.TLS, auth tls.ClientAuthType, names []stri
 		Certificate: t.Certificate, Key: t.Key, CA: t.CA, CRL: t.CRL, ClientAuth: auth, Names: names, Log: cfg.Log,
 	})
 	return err
+}
+
+// learningOf is the media plane's name for a setting.
+func learningOf(l conf.Learning) media.Learning {
+	switch l {
+	case conf.LearnStrict:
+		return media.Strict
+	case conf.LearnNAT:
+		return media.NAT
+	case conf.LearnSameIP:
+	}
+	return media.SameIP
 }
 
 // clientAuth is what peers that connect to the pool side have to show.

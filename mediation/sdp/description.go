@@ -33,6 +33,8 @@ func (f Format) String() string { return f.Name + "/" + strconv.Itoa(f.Clock) }
 type Audio struct {
 	Remote    netip.AddrPort // where its RTP is received; invalid when on hold (c=0.0.0.0)
 	RTCP      netip.AddrPort // where its RTCP is received (RFC 3605, else the next port)
+	RTCPMux   bool           // RTCP may come where RTP does (RFC 5761), and no payload type stands in its way
+	RTCPRsize bool           // RTCP may come without a report (RFC 5506)
 	Secure    bool           // RTP/SAVP or RTP/SAVPF
 	Proto     string         // as written
 	Formats   []Format       // in order of preference
@@ -139,6 +141,10 @@ func parseAudio(session, m *section) (*Audio, error) {
 			a.Ptime = max(atoi(strings.TrimSpace(at.value)), 0)
 		case "rtcp":
 			a.setRTCP(at.value)
+		case "rtcp-mux":
+			a.RTCPMux = true
+		case "rtcp-rsize":
+			a.RTCPRsize = true
 		case "crypto":
 			a.HasCrypto = true
 			if c, err := parseCrypto(at.value); err == nil {
@@ -151,6 +157,10 @@ func parseAudio(session, m *section) (*Audio, error) {
 		if ok && !slices.ContainsFunc(a.Formats, func(o Format) bool { return o.Type == f.Type }) {
 			a.Formats = append(a.Formats, f)
 		}
+	}
+	// Numbers that are told from RTCP by nothing (RFC 5761 section 4).
+	if slices.ContainsFunc(a.Formats, func(f Format) bool { return f.Type >= 64 && f.Type <= 95 }) {
+		a.RTCPMux = false
 	}
 	return a, nil
 }

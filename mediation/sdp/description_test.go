@@ -171,3 +171,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestRTCPBesideRTP(t *testing.T) { // RFC 5761 5.1.1, RFC 5506 5
+	offer := strings.Replace(offerText, "a=ptime:20\r\n", "a=rtcp-mux\r\na=rtcp-rsize\r\n", 1)
+	d, err := Parse([]byte(offer))
+	if err != nil || !d.Audio.RTCPMux || !d.Audio.RTCPRsize {
+		t.Fatalf("%v, %+v", err, d.Audio)
+	}
+	local := Local{RTP: netip.MustParseAddrPort("127.0.0.1:60000"), Formats: []Format{{Type: 8, Name: "PCMA", Clock: 8000}}}
+	if text := string(local.Answer(d)); strings.Contains(text, "rtcp-") {
+		t.Errorf("not asked to take it up:\n%s", text)
+	}
+	local.RTCPMux, local.RTCPRsize = true, true
+	if text := string(local.Answer(d)); strings.Count(text, "a=rtcp-mux\r\n") != 1 || strings.Count(text, "a=rtcp-rsize\r\n") != 1 {
+		t.Errorf("asked to take it up:\n%s", text)
+	}
+	// A number that looks like RTCP on the same port keeps them apart.
+	for number, mux := range map[string]bool{"63": true, "64": false, "72": false, "95": false, "96": true} {
+		text := strings.ReplaceAll(strings.ReplaceAll(offer, "RTP/SAVP 111 ", "RTP/SAVP "+number+" "), "rtpmap:111", "rtpmap:"+number)
+		if d, err := Parse([]byte(text)); err != nil || d.Audio.RTCPMux != mux {
+			t.Errorf("payload type %s: %v, mux %t", number, err, d.Audio.RTCPMux)
+		}
+	}
+}

@@ -17,6 +17,8 @@ type Local struct {
 	Crypto    []Crypto
 	Direction string // "" is sendrecv
 	Ptime     int    // ms, 0 leaves it out
+	RTCPMux   bool   // RTCP comes where RTP does (RFC 5761); in an offer: may come
+	RTCPRsize bool   // RTCP may come without a report (RFC 5506)
 }
 
 // Offer is a session description with our audio line alone.
@@ -72,6 +74,12 @@ func (l Local) audio(b *strings.Builder, proto string) {
 		if f.Fmtp != "" {
 			fmt.Fprintf(b, "a=fmtp:%d %s\r\n", f.Type, f.Fmtp)
 		}
+	}
+	if l.RTCPMux {
+		b.WriteString("a=rtcp-mux\r\n")
+	}
+	if l.RTCPRsize {
+		b.WriteString("a=rtcp-rsize\r\n")
 	}
 	for _, c := range l.Crypto {
 		fmt.Fprintf(b, "a=crypto:%s\r\n", c)
