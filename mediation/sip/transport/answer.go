@@ -29,7 +29,7 @@ func (l *Layer) answer(head []byte, code int, f Flow) (response []byte, to Flow,
 		if i < 0 {
 			continue
 		}
-		if !plain(value) || value == "" {
+		if !plain(value) || value == "" || len(value) > maxFieldBytes {
 			return nil, f, false
 		}
 		if i == viaIndex {

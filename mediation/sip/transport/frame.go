@@ -202,11 +202,25 @@ var (
 // hugeLength stands for a Content-Length beyond any limit.
 const hugeLength = 1 << 40
 
+const (
+	// maxFieldParts bounds the parameters and values in one header field, and its
+	// folds: the parser takes time by the square of their number.
+	maxFieldParts = 256
+	// maxFieldBytes bounds one header field.
+	maxFieldBytes = 16 << 10
+	// costly is the number of header fields of a head with one that is beyond these
+	// bounds: more than any limit.
+	costly = 1 << 30
+)
+
 // inspect counts the header fields of a head that ends with an empty line, and
 // reads its Content-Length: -1 when there is none. It names header fields as
 // the parser does, so that both see the same body.
 func inspect(head []byte) (fields, length int, err error) {
 	length = -1
+	if isCostly(head) {
+		fields = costly
+	}
 	for name, value := range headerFields(head) {
 		fields++
 		if !strings.EqualFold(name, "content-length") && !strings.EqualFold(name, "l") {
@@ -220,6 +234,28 @@ func inspect(head []byte) (fields, length int, err error) {
 		}
 	}
 	return fields, length, nil
+}
+
+// isCostly says whether one of the lines of a head, or one with its folds, has
+// more in it than messages have.
+func isCostly(head []byte) bool {
+	parts, size := 0, 0
+	for i, c := range head {
+		size++
+		switch c {
+		case ';', ',', '&', '?':
+			parts++
+		case '\n':
+			parts++
+			if next := i + 1; next >= len(head) || head[next] != ' ' && head[next] != '\t' {
+				parts, size = 0, 0
+			}
+		}
+		if parts > maxFieldParts || size > maxFieldBytes {
+			return true
+		}
+	}
+	return false
 }
 
 func parseLength(s string) (int, error) {
@@ -250,14 +286,14 @@ func headerFields(head []byte) func(yield func(name, value string) bool) {
 			if line, rest, whole = bytes.Cut(rest, crlf); !whole || len(line) == 0 {
 				return
 			}
-			text := string(line)
+			text := bytes.Clone(line)
 			for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
 				if line, rest, whole = bytes.Cut(rest, crlf); !whole {
 					return
 				}
-				text = strings.TrimRight(text, " \t") + " " + strings.Trim(string(line), " \t")
+				text = append(append(bytes.TrimRight(text, " \t"), ' '), bytes.Trim(line, " \t")...)
 			}
-			name, value, _ := strings.Cut(text, ":")
+			name, value, _ := strings.Cut(string(text), ":")
 			if !yield(strings.TrimSpace(name), strings.TrimSpace(value)) {
 				return
 			}
