@@ -69,7 +69,10 @@ func (s security) srtp() *media.SRTP {
 	if !s.on {
 		return nil
 	}
-	return &media.SRTP{Profile: s.profile, Local: s.local.Key, Remote: s.remote.Key}
+	return &media.SRTP{
+		Profile: s.profile, Local: s.local.Key, Remote: s.remote.Key,
+		LocalMKI: s.local.MKI, RemoteMKI: s.remote.MKI, RemoteLifetime: s.remote.Lifetime,
+	}
 }
 
 // lines are what a description of ours says of the protection in use.
@@ -87,8 +90,11 @@ func (s security) suite() string {
 	return s.profile.String()
 }
 
-// profiles are the crypto suites offered, strongest use of the network first.
-var profiles = []media.Profile{media.AES128_CM_80, media.AES128_GCM, media.AES128_CM_32}
+// profiles are the crypto suites in the order in which they are offered: those that
+// peers are likely to have come first. Of an offer the first that is here is taken.
+var profiles = []media.Profile{
+	media.AES128_CM_80, media.AES128_GCM, media.AES128_CM_32, media.AES256_GCM, media.AES256_CM_80,
+}
 
 func newKey(p media.Profile) []byte {
 	key := make([]byte, p.KeyLen())
@@ -110,7 +116,7 @@ func accept(policy conf.SRTPPolicy, offer *sdp.Audio) (security, error) {
 	}
 	for _, c := range offer.Crypto {
 		if p, ok := media.ParseProfile(c.Suite); ok && len(c.Key) == p.KeyLen() {
-			local := sdp.Crypto{Tag: c.Tag, Suite: c.Suite, Key: newKey(p)}
+			local := sdp.Crypto{Tag: c.Tag, Suite: c.Suite, Key: newKey(p), MKI: ownIdentifier(c)}
 			return security{local: local, remote: c, profile: p, on: true}, nil
 		}
 	}
@@ -121,6 +127,25 @@ func accept(policy conf.SRTPPolicy, offer *sdp.Audio) (security, error) {
 		return security{}, conflictf("%s offered without a=crypto; SDES is needed (RFC 4568)", offer.Proto)
 	}
 	return security{}, conflictf("no usable a=crypto offered; served: %s", suiteNames())
+}
+
+// ownIdentifier is the master key identifier of our key in the answer to a line:
+// of the length that the peer's has, and none where it has none (RFC 4568 6.1). Its
+// value is ours to choose; the line's tag says which key it stands for, or 1 where
+// that doesn't fit.
+func ownIdentifier(offered sdp.Crypto) []byte {
+	if len(offered.MKI) == 0 {
+		return nil
+	}
+	id := make([]byte, len(offered.MKI))
+	for i, tag := len(id)-1, offered.Tag; i >= 0; i, tag = i-1, tag>>8 {
+		id[i] = byte(tag)
+	}
+	if len(id) < 4 && offered.Tag>>(8*len(id)) != 0 {
+		clear(id)
+		id[len(id)-1] = 1
+	}
+	return id
 }
 
 // renew decides how the answer to a re-offer is protected: by policy, as the
@@ -136,9 +161,9 @@ func renew(policy conf.SRTPPolicy, now security, offer *sdp.Audio) (security, er
 		return security{}, errDowngrade
 	}
 	for _, c := range offer.Crypto {
-		if c.Suite == now.local.Suite && len(c.Key) == now.profile.KeyLen() {
+		if p, ok := media.ParseProfile(c.Suite); ok && p == now.profile && len(c.Key) == p.KeyLen() {
 			next = now
-			next.local.Tag, next.remote = c.Tag, c
+			next.local.Tag, next.local.Suite, next.remote = c.Tag, c.Suite, c
 			break
 		}
 	}
@@ -173,11 +198,13 @@ func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sdp.Crypto) {
 func acceptAnswer(policy conf.SRTPPolicy, offered []sdp.Crypto, answer *sdp.Audio) (security, error) {
 	if len(answer.Crypto) == 1 {
 		c := answer.Crypto[0]
-		i := slices.IndexFunc(offered, func(o sdp.Crypto) bool { return o.Tag == c.Tag && o.Suite == c.Suite })
-		if i >= 0 {
-			if p, ok := media.ParseProfile(c.Suite); ok && len(c.Key) == p.KeyLen() {
-				return security{local: offered[i], remote: c, profile: p, on: true}, nil
-			}
+		p, served := media.ParseProfile(c.Suite)
+		i := slices.IndexFunc(offered, func(o sdp.Crypto) bool {
+			of, _ := media.ParseProfile(o.Suite) // by what it is: a suite may have two names
+			return o.Tag == c.Tag && of == p
+		})
+		if served && i >= 0 && len(c.Key) == p.KeyLen() {
+			return security{local: offered[i], remote: c, profile: p, on: true}, nil
 		}
 		return security{}, conflictf("answer accepts a=crypto %d %s, which was not offered so", c.Tag, c.Suite)
 	}
@@ -185,6 +212,28 @@ func acceptAnswer(policy conf.SRTPPolicy, offered []sdp.Crypto, answer *sdp.Audi
 		return security{}, conflictf("answer (%s) has no usable a=crypto", answer.Proto)
 	}
 	return security{}, nil
+}
+
+// forgetKeys wipes the keys that a call's descriptions still hold. The texts that
+// they were read from, and written into, are not ours alone to wipe.
+func (c *Call) forgetKeys() {
+	for i := range c.legs {
+		l := &c.legs[i]
+		lines := slices.Concat(l.local.Crypto, []sdp.Crypto{l.sec.local, l.sec.remote}, descriptionKeys(l.remote))
+		for _, early := range l.early {
+			lines = append(lines, descriptionKeys(early.description)...)
+		}
+		for _, line := range lines {
+			clear(line.Key)
+		}
+	}
+}
+
+func descriptionKeys(d *sdp.Description) []sdp.Crypto {
+	if d == nil || d.Audio == nil {
+		return nil
+	}
+	return d.Audio.Crypto
 }
 
 // fullFormats are all that we carry, for an offer that follows nobody else's.

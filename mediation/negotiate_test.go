@@ -72,7 +72,7 @@ func TestSRTPPolicy(t *testing.T) {
 
 func TestAnswerToOurCrypto(t *testing.T) {
 	proto, lines := offerCrypto("required")
-	if proto != "RTP/SAVP" || len(lines) != 3 {
+	if proto != "RTP/SAVP" || len(lines) != 5 {
 		t.Fatalf("%s %d", proto, len(lines))
 	}
 	key := lines[1].String()
