@@ -64,6 +64,9 @@ func newCall(srv *Server, id string, in incoming, caller session) *Call {
 		mail: newMailbox(), stop: make(chan string, 1), done: make(chan struct{}),
 	}
 	c.legs[theCaller].session = caller
+	for i := range c.legs {
+		c.legs[i].learns = srv.sides[c.legs[i].side].learns
+	}
 	c.record = qoe.Record{
 		Version: qoe.Version, ID: id, Invite: srv.now(), Received: numbersOf(in.parties),
 		Direction: directionNames[from],
