@@ -120,7 +120,7 @@ func TestCallsThroughAProxy(t *testing.T) {
 			if r := s.recorded(1)[0]; r.Code != 200 || r.EndedBy != endedBy {
 				t.Errorf("record: %d ended by %s, want 200 by %s", r.Code, r.EndedBy, endedBy)
 			}
-			s.settled(before, 2, 20*time.Second)
+			s.settled(before, 3, 20*time.Second)
 		})
 	}
 }
@@ -178,7 +178,7 @@ func TestProxyRestarts(t *testing.T) {
 			if r := s.recorded(1)[0]; r.Code != 200 || r.EndedBy != map[bool]string{true: "gateway", false: "pool"}[c.byGateway] {
 				t.Errorf("record: %d ended by %s", r.Code, r.EndedBy)
 			}
-			s.settled(before, 2, 20*time.Second)
+			s.settled(before, 3, 20*time.Second)
 		})
 	}
 }
