@@ -55,9 +55,7 @@ func (a *answering) next() time.Time {
 	return next
 }
 
-func (a *answering) stop() {
-	a.accepted = nil
-}
+func (a *answering) stop() { a.accepted, a.waiting = nil, nil }
 
 // first is the server transaction of the first INVITE; nil in the client role.
 func (u *usage) first() *server { return u.answering.first }
@@ -104,7 +102,7 @@ func (u *usage) accept(sdp []byte, extra []Header) error {
 	if u.state != Early || !u.answers {
 		return ErrSessionOver
 	}
-	if u.reliable.holds() {
+	if u.reliable.holds() || u.offer.from != nil {
 		u.answering.accepted = &held{sdp, extra}
 		return nil
 	}
@@ -117,9 +115,6 @@ func (u *usage) acceptNow(sdp []byte, extra []Header) error {
 		sdp = nil // offer and answer are complete: no third (RFC 6337 2.2)
 	}
 	late := u.answering.lateSDP && sdp != nil
-	if u.answering.lateSDP {
-		u.offer.local = sdp
-	}
 	u.state = Accepted
 	u.acceptInvite(u.first(), sdp, late, extra)
 	return nil

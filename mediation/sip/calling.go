@@ -234,6 +234,9 @@ func (u *usage) ackAnswer(sdp []byte) {
 		return
 	}
 	u.state = Established
+	if sdp != nil {
+		u.offer.local = sdp
+	}
 	u.calling.ack = u.acknowledge(u.calling.tx, u.d, sdp, u.wayOf(u.d))
 	u.ready()
 }
@@ -297,7 +300,7 @@ func (u *usage) fail(ev Event) {
 // challenged answers a challenge; false when there is nothing to answer with.
 func (u *usage) challenged(c *client, res *sip.Response) bool {
 	if res.StatusCode != 401 && res.StatusCode != 407 || u.auth == nil || c.tries >= maxChallenges ||
-		c.what == forCancel || c.what == forInvite && (u.calling.wantCancel || c != u.calling.tx || u.state != Early) {
+		c.what == forCancel || u.state == Terminated && c.what != forBye && c.what != forStray || c.what == forInvite && (u.calling.wantCancel || c != u.calling.tx || u.state != Early) {
 		return false
 	}
 	req, err := u.auth.retry(c.req, res)

@@ -154,6 +154,10 @@ func (e *Endpoint) newSession(req *sip.Request, key string, flow transport.Flow)
 		e.reply(req, flow, e.failureResponse(req, &Failure{Code: 482, Local: true}))
 		return
 	}
+	if f := e.refusedBefore(key, flow); f != nil {
+		e.reply(req, flow, e.failureResponse(req, f))
+		return
+	}
 	if e.cfg.Admit != nil {
 		if f := e.cfg.Admit(); f != nil {
 			e.refuse(req, flow, f)
@@ -192,13 +196,24 @@ func (e *Endpoint) refuse(req *sip.Request, flow transport.Flow, f *Failure) {
 	}
 	if key, err := transaction.ServerKey(req); err == nil && flow.Network == "udp" {
 		e.mu.Lock()
-		known := e.refusals.see(key)
+		known := e.refusals.note(key, f)
 		e.mu.Unlock()
 		if known {
 			return // the same INVITE again, because our answer was lost
 		}
 	}
 	e.cfg.Refused(Attempt{Parties: PartiesOf(req), CallID: req.CallID().Value()}, f)
+}
+
+// refusedBefore is the failure that an INVITE over udp has had already: its
+// copies get the same (RFC 3261 8.2.7), whatever has changed since.
+func (e *Endpoint) refusedBefore(key string, flow transport.Flow) *Failure {
+	if flow.Network != "udp" {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refusals.of[key]
 }
 
 // reply sends a response that nothing is kept of. Its To tag is the same each
@@ -263,25 +278,26 @@ func (env *environment) supported() string {
 	return "timer"
 }
 
-// recent remembers the last recentSize keys that it saw.
+// recent remembers the last recentSize INVITEs that were refused.
 type recent struct {
 	ring [recentSize]string
 	next int
-	seen map[string]struct{}
+	of   map[string]*Failure
 }
 
-const recentSize = 256
+const recentSize = 1024
 
-func (r *recent) see(key string) (known bool) {
-	if r.seen == nil {
-		r.seen = make(map[string]struct{}, recentSize)
+// note remembers a refusal; known says that it was one already.
+func (r *recent) note(key string, f *Failure) (known bool) {
+	if r.of == nil {
+		r.of = make(map[string]*Failure, recentSize)
 	}
-	if _, known = r.seen[key]; known {
+	if _, known = r.of[key]; known {
 		return true
 	}
-	delete(r.seen, r.ring[r.next])
+	delete(r.of, r.ring[r.next])
 	r.ring[r.next] = key
-	r.seen[key] = struct{}{}
+	r.of[key] = f
 	r.next = (r.next + 1) % recentSize
 	return false
 }

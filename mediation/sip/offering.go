@@ -35,6 +35,7 @@ type offering struct {
 	retry time.Time // when an offer may be made again after glare
 	wants bool      // the owner wants to offer and could not yet
 	ack   *pass     // to send again when the 2xx of a re-INVITE comes again
+	tries int       // offers in a row that the peer was not ready for
 	early fork      // RSeq of the re-INVITE under way
 	given []byte    // the answer to it, when a reliable response brought it already
 }
@@ -117,16 +118,17 @@ func (u *usage) offerResponse(c *client, res *sip.Response, flow transport.Flow)
 	switch {
 	case f.Code == 422 && u.refresh.raise(res):
 		u.sendOffer(c.req.Method, c.req.Body(), c.what)
-	case f.Code == 491:
+	case f.Code == 491 && u.again():
 		u.offer.retry = u.now.Add(u.glareWait())
 	case f.Code == 481 || f.Code == 408:
 		u.lose(f)
 	case c.what == forRefresh && c.req.Method == "UPDATE" && (f.Code == 405 || f.Code == 501):
 		delete(u.peerAllow, "UPDATE")
 		u.sendRefresh()
-	case f.Code == 500 && retryAfterOf(res) > 0:
-		u.offer.retry = u.now.Add(min(retryAfterOf(res), retryAfterMax*time.Second))
+	case f.Code == 500 && headerValue(res, "Retry-After") != "" && u.again():
+		u.offer.retry = u.now.Add(max(min(retryAfterOf(res), retryAfterMax*time.Second), refreshPause))
 	default:
+		u.offer.tries = 0
 		if c.what == forReoffer {
 			u.tell(Event{Kind: OfferRefused, Failure: f, message: res})
 		}
@@ -146,7 +148,7 @@ func (u *usage) offerAccepted(c *client, res *sip.Response) {
 	if c != u.offer.tx || u.state == Terminated {
 		return
 	}
-	u.offer.tx = nil
+	u.offer.tx, u.offer.tries = nil, 0
 	u.refresh.accepted(res, false)
 	sdp := u.offer.given // what a 2xx says after that means nothing (RFC 6337 3.1)
 	if sdp == nil {
@@ -176,6 +178,15 @@ func (u *usage) offerFailed(c *client, f *Failure) {
 		u.tell(Event{Kind: OfferRefused, Failure: f})
 	}
 	u.ready()
+}
+
+// maxOfferTries bounds how often in a row an offer is made to a peer that is
+// not ready for it.
+const maxOfferTries = 10
+
+func (u *usage) again() bool {
+	u.offer.tries++
+	return u.offer.tries < maxOfferTries
 }
 
 // glareWait is RFC 3261 14.1.
@@ -225,7 +236,9 @@ func (u *usage) receive(now time.Time, req *sip.Request, key string, flow transp
 		u.refuse(s, &Failure{Code: 481, Local: true})
 		return
 	}
-	if d == u.d && (u.state != Early || u.answers) {
+	// The connection may be a new one; the dialog's transport stays what it was,
+	// though a long request may have come by another (RFC 3261 18.1.1).
+	if d == u.d && (u.state != Early || u.answers) && flow.Network == u.network {
 		u.flow = flow
 	}
 	u.noteAllow(req)
@@ -385,7 +398,7 @@ func (u *usage) answerOffer(sdp []byte) error {
 	default:
 		u.reply(s, u.updateOK(s.req, sdp))
 	}
-	u.ready()
+	u.proceed()
 	return nil
 }
 
@@ -410,7 +423,7 @@ func (u *usage) refuseOffer(f *Failure) {
 	}
 	u.offer.from = nil
 	u.refuse(s, f)
-	u.ready()
+	u.proceed()
 }
 
 // reofferAcked is the ACK of a 2xx that carried our offer.

@@ -83,9 +83,14 @@ func (r *refresh) accepted(res *sip.Response, first bool) {
 	r.start(interval, role != "uas")
 }
 
-// start begins a period.
+// start begins a period: from the 2xx to the first INVITE on, and not before
+// (RFC 4028 9). Nobody can make it shorter than the RFC's least (5).
 func (r *refresh) start(interval time.Duration, ours bool) {
+	interval = max(interval, minSessionExpires)
 	r.interval, r.ours = interval, ours
+	if r.u.state == Early {
+		return
+	}
 	now := r.u.now
 	if ours {
 		r.due, r.expires = now.Add(interval/2), now.Add(interval)
@@ -123,6 +128,7 @@ func (r *refresh) answer(req *sip.Request, res *sip.Response) {
 	case wish > 0 && wish < interval:
 		interval = max(wish, least)
 	}
+	interval = max(interval, minSessionExpires)
 	if !able {
 		role = "uas"
 	}

@@ -164,6 +164,8 @@ func (u *usage) receivePrack(s *server) {
 		u.tell(Event{Kind: OfferAnswered, SDP: sdp, message: s.req})
 	case sdp != nil && (u.offer.from != nil || u.offer.tx != nil || u.awaitsAnswer() || u.state == Early && (!u.answering.sentSDP || u.reliable.holds())):
 		u.refuse(s, &Failure{Code: 488, Local: true, Warning: "an offer is under way"}) // RFC 3264 4
+	case sdp != nil && u.offer.from != nil:
+		u.refuse(s, u.tooEarly())
 	case sdp != nil:
 		u.offered(s, sdp) // a further offer (RFC 3262 5)
 	default:
@@ -175,6 +177,9 @@ func (u *usage) receivePrack(s *server) {
 // proceed sends what waited for a PRACK.
 func (u *usage) proceed() {
 	r := &u.reliable
+	if u.offer.from != nil || u.state == Early && r.out != nil {
+		return
+	}
 	if held := u.answering.accepted; held != nil && !r.holds() {
 		u.answering.accepted = nil
 		_ = u.acceptNow(held.sdp, held.extra)
@@ -205,6 +210,10 @@ func (u *usage) acknowledged(f *fork, res *sip.Response, flow transport.Flow) bo
 		return true // not reliable after all: there is nothing to acknowledge
 	}
 	rseq := uint32(n)
+	if len(u.clients) >= maxTransactions {
+		u.env.drops.Add(DropReliableOrder)
+		return false
+	}
 	if f.rseq != 0 && rseq != f.rseq+1 {
 		u.env.drops.Add(DropReliableOrder)
 		return false

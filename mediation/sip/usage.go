@@ -232,10 +232,28 @@ func (u *usage) send(d *dialog, req *sip.Request, what purpose, w way, tries int
 
 // serve starts a server transaction for a request.
 func (u *usage) serve(req *sip.Request, key string, flow transport.Flow) *server {
+	if len(u.servers) >= maxTransactions {
+		u.forgetOldest()
+	}
 	s := &server{tx: transaction.NewServer(req, isReliable(flow.Network), u.now), req: req, key: key, flow: transport.Reply(req, flow)}
 	u.servers = append(u.servers, s)
 	u.env.index.addServer(key)
 	return s
+}
+
+// maxTransactions bounds the transactions that a dialog keeps of each kind. Of
+// more, the oldest that is answered is forgotten: a copy of its request then
+// meets its CSeq number (RFC 3261 12.2.2).
+const maxTransactions = 64
+
+func (u *usage) forgetOldest() {
+	for _, s := range u.servers {
+		if !s.done && s.req.Method != sip.INVITE && s.tx.State() == transaction.Completed {
+			s.done = true
+			u.sweep()
+			return
+		}
+	}
 }
 
 // reply answers a request through its transaction.
@@ -398,14 +416,16 @@ func (u *usage) lost(now time.Time, flow transport.Flow) {
 		}
 	}
 	if u.answers && u.state == Early && u.first() != nil && u.first().flow == flow {
+		// In case the caller lives, the answer finds it by its Via (18.2.2).
+		u.refuse(u.first(), &Failure{Code: 487, Local: true})
 		u.callerGone("", nil)
-		u.first().tx.Fail()
 	}
 	u.sweep()
 }
 
 // cutOff is the end of all connections: nothing more can be sent or heard.
 func (u *usage) cutOff() {
+	u.calling.targets = nil
 	for _, c := range slices.Clone(u.clients) {
 		u.clientFailed(c, &Failure{Code: 503, Local: true, Warning: "shutting down"})
 	}
@@ -500,13 +520,12 @@ func (u *usage) sweep() {
 	u.servers = left
 }
 
-// closed ends what is left when BYE has been answered: an INVITE transaction is
-// kept after a 2xx only for retransmissions that no longer matter.
+// closed ends what is left when BYE has been answered. Copies of an INVITE may
+// still come over udp, and 2xx of other forks over anything: their transactions
+// stay (RFC 6026 7.1, 8.4).
 func (u *usage) closed() {
-	for _, c := range u.clients {
-		if c.final {
-			c.tx.Fail()
-		}
+	if !isReliable(u.network) {
+		return
 	}
 	for _, s := range u.servers {
 		// On a datagram network the INVITE may come once more, and must not begin
@@ -533,6 +552,7 @@ func (u *usage) bye(reason string, extra []Header) {
 	}
 	u.offer.wants = false
 	u.ackAnswer(nil) // every 2xx gets its ACK (RFC 3261 13.2.2.4)
+	u.ackAnswer(nil) // every 2xx has its ACK (RFC 3261 13.2.2.4)
 	u.byeSent = true
 	u.end()
 	u.refusePending()

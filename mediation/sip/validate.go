@@ -104,6 +104,9 @@ func validate(req *sip.Request) *Failure {
 	}
 	var unknown []string
 	for _, tag := range tokens(req, "Require") {
+		if len(unknown) == maxRepeated {
+			break
+		}
 		if !strings.EqualFold(tag, "timer") && !strings.EqualFold(tag, "100rel") {
 			unknown = append(unknown, tag)
 		}
@@ -113,6 +116,9 @@ func validate(req *sip.Request) *Failure {
 	}
 	return checkBody(req)
 }
+
+// maxRepeated bounds the option tags that a 420 repeats.
+const maxRepeated = 16
 
 // checkForm is what must be there before a header can be trusted at all.
 func checkForm(req *sip.Request) *Failure {
