@@ -33,6 +33,7 @@ type Call struct {
 	bridge bridge // nil until it is open
 	// carried counts the re-offers since a peer last made one of its own.
 	carried int
+	silence silence
 
 	record   qoe.Record
 	recorded bool
@@ -116,6 +117,8 @@ func (c *Call) run() {
 	}
 	ring := time.NewTimer(c.srv.cfg.RingTimeout)
 	defer ring.Stop()
+	quiet := time.NewTicker(silenceStep)
+	defer quiet.Stop()
 	for c.at() != over {
 		if c.at() != inviting {
 			ring.Stop()
@@ -125,6 +128,8 @@ func (c *Call) run() {
 			c.readMail()
 		case <-ring.C:
 			c.react(ourselves, ringTimeout, sip.Event{})
+		case <-quiet.C:
+			c.listen()
 		case why := <-c.stop:
 			c.react(ourselves, stopped, sip.Event{Reason: why})
 		}
@@ -204,6 +209,7 @@ func (c *Call) finish(next phase, code int, reason, reasonHeader, by string) {
 	c.recorded = true
 	var stats [2]media.LegStats
 	if c.bridge != nil {
+		c.quiet(c.srv.now())
 		stats = c.bridge.Close()
 	}
 	c.forgetKeys()

@@ -14,6 +14,7 @@ type counters struct {
 	panics         atomic.Uint64
 	eventsDropped  atomic.Uint64
 	holds          [2]atomic.Uint64
+	silences       [2]atomic.Uint64
 	offers         [2]tally
 	turnedAway     tally
 	digits         tally
@@ -110,6 +111,8 @@ func (c *counters) ended(direction string, code int, answered bool) {
 func (c *counters) offer(side media.Side, result string) { c.offers[side].add(result) }
 
 func (c *counters) hold(side media.Side) { c.holds[side].Add(1) }
+
+func (c *counters) silent(side media.Side) { c.silences[side].Add(1) }
 
 func (c *counters) digit(result string) { c.digits.add(result) }
 

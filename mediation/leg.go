@@ -36,6 +36,8 @@ type bridge interface {
 	Local(media.Side) netip.AddrPort
 	Set(media.Side, media.Leg) error
 	Play(s media.Side, digits string, duration time.Duration) error
+	Active(media.Side) (lastReceived time.Time, ok bool)
+	Reported(media.Side) bool
 	Close() [2]media.LegStats
 }
 

@@ -22,6 +22,7 @@ var (
 	descTurned    = desc("calls_turned_away_total", "INVITEs refused before they were calls.", "reason")
 	descPanics    = desc("call_panics_total", "Calls ended by a panic of ours.")
 	descOffers    = desc("call_offers_total", "Offers that change an answered call, and what became of them.", "side", "result")
+	descSilences  = desc("media_timeouts_total", "Calls ended because a side's peer sent no RTP for media_timeout.", "side")
 	descHolds     = desc("call_holds_total", "Times that a peer held a call, or a direction of it.", "side")
 	descDigits    = desc("call_digits_total", "Digits that came by INFO.", "result")
 	descIgnored   = desc("call_events_ignored_total", "Events that mean nothing where the call stood.", "event")
@@ -73,6 +74,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		name := sideNames[side]
 		s.counters.offers[side].each(func(result string, n uint64) { count(descOffers, n, name, result) })
 		count(descHolds, s.counters.holds[side].Load(), name)
+		count(descSilences, s.counters.silences[side].Load(), name)
 		gauge(descFree, float64(s.plane.PortsFree(side)), name)
 		gauge(descPairs, float64(s.plane.PortsTotal(side)), name)
 		ep := s.sides[side].endpoint

@@ -40,6 +40,11 @@ func (c *Call) mediaOf(stats [2]media.LegStats) []qoe.Leg {
 		if l.remote != nil {
 			out.Remote = addrText(l.remote.Audio.Remote)
 		}
+		got := &stats[l.side]
+		if got.Remote.IsValid() { // where it went in the end, if that was learned
+			out.Remote = addrText(got.Remote)
+		}
+		out.Source, out.Moves, out.Restarts, out.SilentMS = addrText(got.Source), got.Moves, got.Restarts, c.silentMS(party(i))
 		legs[l.side] = out
 	}
 	return legs

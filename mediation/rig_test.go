@@ -238,6 +238,8 @@ type fakeBridge struct {
 	set    [2]int
 	closed int
 	played [2]string
+	heard  [2]time.Time // when RTP came in last; zero: never
+	rtcp   [2]bool      // RTCP came in
 }
 
 func (b *fakeBridge) Local(s media.Side) netip.AddrPort {
@@ -274,6 +276,10 @@ func (b *fakeBridge) Play(s media.Side, digits string, _ time.Duration) error {
 	}
 	return nil
 }
+
+func (b *fakeBridge) Active(s media.Side) (time.Time, bool) { return b.heard[s], !b.heard[s].IsZero() }
+
+func (b *fakeBridge) Reported(s media.Side) bool { return b.rtcp[s] }
 
 func (b *fakeBridge) Close() [2]media.LegStats {
 	b.closed++

@@ -37,10 +37,11 @@ func (e exchange) String() string { return exchangeNames[e] }
 type stimulus uint8
 
 const (
-	ringTimeout stimulus = stimulus(sip.Info) + 1 + iota // nobody answered in ring_timeout
-	stopped                                              // an order to end the call
-	asked                                                // Offered, without a session description: for an offer of ours
-	differs                                              // the other peer's will is not what this one was told
+	ringTimeout  stimulus = stimulus(sip.Info) + 1 + iota // nobody answered in ring_timeout
+	stopped                                               // an order to end the call
+	mediaTimeout                                          // a peer has sent no RTP for media_timeout
+	asked                                                 // Offered, without a session description: for an offer of ours
+	differs                                               // the other peer's will is not what this one was told
 	stimuli
 )
 
@@ -50,6 +51,8 @@ func (s stimulus) String() string {
 		return "ring_timeout"
 	case stopped:
 		return "stop"
+	case mediaTimeout:
+		return "media_timeout"
 	case asked:
 		return "asked_for_offer"
 	case differs:
@@ -108,6 +111,8 @@ var transitions = []transition{
 		"BYE to the other; the dialog may also be lost: 481 or 408 to a request in it (RFC 5057), or a session timer that ran out (RFC 4028 10)", []phase{over}},
 	{[]phase{answered, talking}, []party{ourselves}, stopped, (*Call).byeBoth,
 		"BYE to both", []phase{over}},
+	{[]phase{talking}, []party{ourselves}, mediaTimeout, (*Call).mediaLost,
+		"BYE to both, with a Reason of cause 408. While either peer holds the call nobody has to send", []phase{over}},
 
 	{[]phase{inviting, answered, talking}, either, stimulus(sip.Offered), (*Call).offered,
 		"by the leg's offer state, below", nil},
@@ -203,6 +208,7 @@ func (c *Call) react(from party, on stimulus, ev sip.Event) {
 		return
 	}
 	t.do(c, from, ev)
+	c.heldNow()
 	c.tellWills()
 	c.publish()
 }

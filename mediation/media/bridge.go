@@ -91,6 +91,10 @@ func (b *Bridge) Active(s Side) (lastReceived time.Time, ok bool) {
 	return b.plane.start.Add(time.Duration(since)), true
 }
 
+// Reported says whether RTCP was ever accepted on a side. It doesn't wait for the
+// worker.
+func (b *Bridge) Reported(s Side) bool { return b.halves[s].reported.Load() }
+
 // Stats returns both legs' figures, by side.
 func (b *Bridge) Stats() (stats [2]LegStats) {
 	b.mu.Lock()

@@ -64,11 +64,19 @@ type Numbers struct {
 
 // Leg is the media of one side of a call.
 type Leg struct {
-	Side    string `json:"side"`
-	Codec   string `json:"codec"`  // the audio encoding name of the RTP payload, such as "PCMU"
-	SRTP    string `json:"srtp"`   // SDES crypto suite (RFC 4568); unknown also stands for plain RTP
-	Local   string `json:"local"`  // our RTP address and port
-	Remote  string `json:"remote"` // the far end's RTP address and port, as last used
+	Side   string `json:"side"`
+	Codec  string `json:"codec"`  // the audio encoding name of the RTP payload, such as "PCMU"
+	SRTP   string `json:"srtp"`   // SDES crypto suite (RFC 4568); unknown also stands for plain RTP
+	Local  string `json:"local"`  // our RTP address and port
+	Remote string `json:"remote"` // the far end's RTP address and port, as last used
+	Source string `json:"source"` // where its RTP came from last
+	Moves  uint64 `json:"moves"`  // how often Remote followed Source, away from what signalling had said
+	// Restarts is how often the far end's stream jumped within one SSRC and was taken up again (RFC 3550 A.1).
+	Restarts uint64 `json:"restarts"`
+	// SilentMS is the longest time, above 10 s, that the far end sent no RTP while the other end of the call did and
+	// nobody held; nil when there was none. It is known to 5 s.
+	SilentMS *int64 `json:"silent_ms"`
+
 	Receive Stream `json:"receive"`
 	Send    Stream `json:"send"`
 }
