@@ -149,20 +149,29 @@ func (s *Server) admitPool(cfg *sip.Config) error {
 		}
 		return fmt.Errorf("neither its address nor its certificate is one of mediation.pool.peers (names: %s)", strings.Join(names, ", "))
 	}
-	if !slices.ContainsFunc(pool.Listen, func(l conf.Listen) bool { return l.Network != "tls" }) {
-		return nil
-	}
+	// Their addresses are looked up for peers on tcp and udp, and for requests
+	// whose route set names them.
+	cfg.Known = make(map[string]*locate.Peer, len(names))
 	for _, name := range names {
 		known, err := locate.New(locate.Config{
-			Host: name, Port: 5060, Network: "tcp", Resolver: s.resolver(), Log: cfg.Log,
+			Host: name, Port: 5060, Network: "tcp", Resolver: s.resolver(), Usable: sameFamilies(pool.Listen), Log: cfg.Log,
 		})
 		if err != nil {
 			return fmt.Errorf("mediation.pool.peers: %w", err)
 		}
-		cfg.Known = append(cfg.Known, known)
+		cfg.Known[name] = known
 	}
+	known := cfg.Known
 	cfg.Allow = func(a netip.Addr) bool {
-		return byAddress(a) || slices.ContainsFunc(cfg.Known, func(p *locate.Peer) bool { return p.Allowed(a) })
+		if byAddress(a) {
+			return true
+		}
+		for _, p := range known {
+			if p.Allowed(a) {
+				return true
+			}
+		}
+		return false
 	}
 	return nil
 }

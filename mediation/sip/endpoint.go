@@ -45,7 +45,7 @@ type Config struct {
 	Register *RegistrationConfig
 	// Known are further hosts that may speak, by Allow: they are looked up again
 	// and again while the Endpoint serves.
-	Known []*locate.Peer
+	Known map[string]*locate.Peer // by name, in lower case
 	Timer SessionTimer
 	// Reliable offers reliable provisional responses (RFC 3262); a peer that
 	// requires them gets them in any case.
@@ -303,9 +303,13 @@ func (e *Endpoint) ended(s *Session) {
 	if s.u.waits() {
 		return // a BYE of the peer's that crosses ours is still answered
 	}
-	e.forget(s)
+	e.mu.Lock()
+	delete(e.sessions, s.key)
+	e.mu.Unlock()
 }
 
+// forget takes a session out of all tables. Until then its INVITE counts as
+// ongoing for copies that came by other paths (RFC 3261 8.2.2.2).
 func (e *Endpoint) forget(s *Session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -463,25 +467,23 @@ func (e *Endpoint) datagrams(w way) bool {
 // destination is the address a request goes to, and the name its certificate
 // has to carry. In a dialog it is the route set or remote target (RFC 3261
 // 12.2.1.1) as long as that is a peer of this side: what a peer writes into
-// Contact must not aim us at others. A name is a peer's only when it is the
+// Contact must not aim us at others. A name is a peer's only when it is a
 // configured one; what others resolve to is in the peer's hands.
 func (e *Endpoint) destination(network string, w way) (netip.AddrPort, string, error) {
 	if w.target != nil {
 		return w.target.Addr, w.target.Name, nil
 	}
 	targets := e.targets()
-	name := ""
-	if len(targets) > 0 {
-		name = targets[0].Name
+	port := w.hop.Port
+	if port <= 0 || port > 65535 {
+		port = sip.DefaultPort(network)
 	}
 	if addr, err := netip.ParseAddr(strings.Trim(w.hop.Host, "[]")); err == nil {
 		if addr = addr.Unmap(); e.cfg.Allow == nil || e.cfg.Allow(addr) {
-			port := w.hop.Port
-			if port <= 0 || port > 65535 {
-				port = sip.DefaultPort(network)
-			}
-			return netip.AddrPortFrom(addr, uint16(port)), name, nil
+			return netip.AddrPortFrom(addr, uint16(port)), e.nameAt(addr), nil
 		}
+	} else if addr, ok := e.known(w.hop.Host); ok {
+		return netip.AddrPortFrom(addr, uint16(port)), w.hop.Host, nil
 	}
 	if w.flow.Network == "udp" && network == "udp" {
 		return w.flow.Remote, "", nil
@@ -523,6 +525,20 @@ func (e *Endpoint) sendResponse(flow transport.Flow, res *sip.Response) {
 			e.cfg.Log.Debug("response not sent", "side", e.cfg.Side, "code", res.StatusCode, "err", err)
 		}
 	})
+}
+
+// known is the first address of a configured peer by its name, other than the
+// next hop, whose own targets serve.
+func (e *Endpoint) known(host string) (netip.Addr, bool) {
+	peer := e.cfg.Known[strings.ToLower(strings.TrimSuffix(host, "."))]
+	if peer == nil {
+		return netip.Addr{}, false
+	}
+	targets := peer.Targets()
+	if len(targets) == 0 {
+		return netip.Addr{}, false
+	}
+	return targets[0].Addr.Addr(), true
 }
 
 // nameAt is what the certificate of the peer at an address has to carry.
