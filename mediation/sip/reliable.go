@@ -220,7 +220,11 @@ func (u *usage) acknowledged(f *fork, res *sip.Response, flow transport.Flow) bo
 	}
 	f.rseq = rseq
 	f.answered = f.answered || sdpOf(res) != nil
-	f.d.establish(res)
+	if u.state == Early {
+		f.d.establish(res)
+	} else { // to a re-INVITE: the route set stays (RFC 3261 12.2)
+		f.d.refresh(res.Contact())
+	}
 	req := u.request(f.d, "PRACK", 0)
 	req.AppendHeader(sip.NewHeader("RAck", rackValue(rseq, res.CSeq())))
 	u.send(f.d, req, forPrack, way{flow: flow, hop: *f.d.nextHop()}, 0)
