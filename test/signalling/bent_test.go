@@ -225,7 +225,11 @@ func TestNearlyOfTheDialog(t *testing.T) {
 		a.establish(res)
 		seq, _ := res.seq()
 		a.send(a.write("ACK", seq+1, "z9hG4bK"+newTag(), ""))
-		rig.Eventually(t, patience, "the 200 is repeated after an ACK for another number", func() string {
+		local := a.local
+		a.local += "x"
+		a.send(a.write("ACK", seq, "z9hG4bK"+newTag(), ""))
+		a.local = local
+		rig.Eventually(t, patience, "the 200 is repeated after an ACK with another number, and one with another tag", func() string {
 			if len(a.a.times(a.of("200 INVITE"))) < 3 {
 				return "not yet"
 			}

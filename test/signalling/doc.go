@@ -17,7 +17,7 @@
 //	180, 183, early media              TestEarlyMedia, TestAnswersInTwoResponses, TestSIPpProvisionalResponses
 //	several early dialogs, later 2xx   TestSeveralEarlyDialogs, TestLateAnswerOfAnotherFork, TestForkAnswersAfterCancel, TestSIPpForks
 //	any number of provisionals         TestManyProvisionalResponses, TestSIPpProvisionalResponses
-//	2xx until ACK, BYE without         TestTimers, TestAckEndsTheRepetition, TestEveryAnswerIsAcknowledged
+//	2xx until ACK, BYE without         TestTimers, TestAckEndsTheRepetition, TestEveryAnswerIsAcknowledged, TestSIPpAck
 //	CANCEL in every state              TestCancelBeforeAnyResponse, TestCancelBeforeTheOnlyResponse, TestCancelWhileRinging, TestCancelAfterTheAnswer,
 //	                                   TestCancelDuringReliableProvisional, TestCancelOfNothing, TestRepeatedCancel, TestRingTimeout, TestSIPpCancels
 //	CANCEL and 200                     TestAnswerCrossesCancel, TestCancelAndAnswerAtOnce, TestForkAnswersAfterCancel, TestSIPpCancels
@@ -25,7 +25,8 @@
 //	re-INVITE, UPDATE: hold, resume    TestHoldAndResume, TestHoldByZeroAddress, TestMediaDuringHold, TestBothSidesHold, TestCallThatBeginsOnHold, TestSIPpChanges
 //	re-INVITE, UPDATE: the rest        TestCodecPortAndAddressChange, TestCodecChangeIsConverted, TestReinviteWithoutOffer, TestUnusableReoffer,
 //	                                   TestReofferRefusedByTheOtherSide, TestRefreshWithoutChange, TestUpdateWithoutOffer, TestSIPpChanges
-//	491 and the retry                  TestGlare, TestGlareAndAnotherMind, TestGlareWhereThePeerIsFaster, TestChangeDuringChange
+//	491 and the retry                  TestGlare, TestGlareAndAnotherMind, TestGlareWhereThePeerIsFaster, TestChangeDuringChange, TestOfferThatIsPutOff,
+//	                                   TestSIPpGlare
 //	target refresh                     TestTargetRefresh, TestTargetRefreshMovesThePort, TestAckGoesToTheContact
 //	PRACK and 100rel                   TestReliableCallee, TestReliableCaller, TestPrackForNothing, TestUpdateInTheEarlyDialog, TestSIPpReliableProvisionals
 //	session timers                     TestSessionTimers, TestSessionIntervalTooSmall, TestSessionIntervalTooSmallForTheCallee,
@@ -45,7 +46,7 @@
 //	digest and REGISTER                TestTrunkAuthenticates, TestTrunkAuthenticatesInItsOwnCall, TestTrunkChallenges, TestChallengeWithoutCredentials,
 //	                                   TestRegistration, TestSIPpTrunkAuthenticates, TestSIPpRegistrar
 //	headers that cross, topology       TestHeadersOfInvite, TestReasonCrosses, TestTextsOfRefusalsAreClean, TestRefusals, TestSIPpHeaders, and every other test
-//	limits                             TestMaxCalls, TestMaxCallRate, TestConnections, TestMessageSizeAndHeaderCount, TestSIPpMaxCalls
+//	limits                             TestMaxCalls, TestMaxCallRate, TestConnections, TestConnectionsOfProperPeers, TestMessageSizeAndHeaderCount, TestSIPpMaxCalls
 //	nothing of one call ends another   TestBystander
 //
 // TLS, failover among addresses, certificates and DNS are in test/proxies, and load is there too.

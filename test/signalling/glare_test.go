@@ -194,3 +194,43 @@ func TestStaleAndReplayedRequests(t *testing.T) {
 		p.hangUp(a, b)
 	})
 }
+
+// RFC 3261 14.1, by SIPp: the caller holds, and the callee asks for something at the same time.
+func TestSIPpGlare(t *testing.T) {
+	t.Parallel()
+	play(t, "491 both ways", setting{},
+		script{
+			invites(usual()), mayHear("100"), mayHear("180"), hears("200"), acks(""), waits(100 * time.Millisecond),
+			sends("INVITE", sippAudio(2, "0 8 101", "sendonly")), mayHear("100"), hears("200"), acks(""), hears("BYE"), answers("200 OK", ""),
+		},
+		script{
+			hears("INVITE"), answers("200 OK", usual()), hears("ACK"),
+			hears("INVITE", check{"", "a=sendonly"}), sends("INVITE", sippAudio(2, "0 8 101", "sendrecv")), mayHear("100"), hears("491"), acksFailure(),
+			answersTo("INVITE", "491 Request Pending", ""), hears("ACK"),
+			hears("INVITE", check{"", "a=sendonly"}), answers("200 OK", sippAudio(3, "0 8 101", "recvonly")), hears("ACK"),
+			waits(100 * time.Millisecond), sends("BYE", ""), hears("200"),
+		}, nil)
+}
+
+// RFC 3261 14.1, 21.5.1, RFC 3311 5.2: the peer puts causeway's offer off with 500 and Retry-After: it comes again when it
+// should.
+func TestOfferThatIsPutOff(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a, b := p.talking()
+		a.sdp.direction = "sendonly"
+		a.change("INVITE")
+		b.invite = b.reoffered("INVITE")
+		b.refuse("500 Server Internal Error", "Retry-After: 2")
+		refused := time.Now()
+		again := b.expectWithin(6*time.Second, "INVITE")
+		if waited := again.at.Sub(refused); waited < 1900*time.Millisecond || waited > 2*time.Second+time.Second+slack(refused) {
+			t.Errorf("the offer came again after %v, want 2 s", waited)
+		}
+		if got := direction(again.body); got != "sendonly" {
+			t.Errorf("offered %s", got)
+		}
+		b.answerReoffer(again)
+		p.hangUp(b, a)
+	})
+}

@@ -138,6 +138,38 @@ func TestConnections(t *testing.T) {
 	})
 }
 
+// Beyond the limit of connections no peer, however proper, gets another one, and those that there are stay.
+func TestConnectionsOfProperPeers(t *testing.T) {
+	t.Parallel()
+	both(t, setting{pool: "tcp", gateway: "tcp", more: []string{"limits: {connections: 8}"}}, func(t *testing.T, p parties) {
+		a, b := p.talking()
+		served := 0
+		for range 15 {
+			c := p.caller.dial(number)
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: p.caller.local.Addr().AsSlice()}, Timeout: 2 * time.Second}
+			conn, err := d.Dial("tcp", p.caller.peer.String())
+			if err != nil {
+				continue
+			}
+			l := &link{TCPConn: conn.(*net.TCPConn), dialled: true, done: make(chan struct{})}
+			p.caller.follow(l)
+			_, _ = l.Write([]byte(c.request("OPTIONS", "")))
+			if p.caller.awaitOr(500*time.Millisecond, c.of("200 OPTIONS")) != nil {
+				served++
+			}
+		}
+		if served < 5 || served > 8 {
+			t.Errorf("%d of 15 further connections were served, with a limit of 8", served)
+		}
+		if p.dropped(p.caller.side, "connections") == 0 {
+			t.Error("nothing is counted as connections")
+		}
+		began := time.Now()
+		hear(t, a, b, p.given(a), 0, 0, began)
+		p.hangUp(a, b)
+	})
+}
+
 // RFC 3261 21.5.7: a message that is too large, or has too many headers, has 513 or another answer, or a named drop; the peer's next
 // call is served.
 func TestMessageSizeAndHeaderCount(t *testing.T) {

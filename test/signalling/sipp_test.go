@@ -323,6 +323,9 @@ func (l *lab) sippAt(t testing.TB, side string, port int, s script, more ...stri
 	if caller {
 		r.Target = us.String()
 	}
+	if l.patient {
+		r.Patience = 50 * time.Second
+	}
 	r.More = append(r.More, "-bind_local", "-ci", r.IP)
 	return sipp.Start(t, r, text)
 }
@@ -347,9 +350,13 @@ func play(t *testing.T, name string, s setting, caller, callee script, after fun
 				b = l.sipp(t, to, callee)
 			}
 			a := l.sipp(t, from, caller)
-			a.Finished(20 * time.Second)
+			within := 20 * time.Second
+			if s.patient {
+				within = 45 * time.Second
+			}
+			a.Finished(within)
 			if b != nil {
-				b.Finished(20 * time.Second)
+				b.Finished(within)
 				l.hidden(to, textsOf(b))
 			}
 			l.hidden(from, textsOf(a))

@@ -2,10 +2,12 @@ package signalling
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"causeway/test/rig"
+	"causeway/test/rig/sipp"
 )
 
 // slack is how far a timer that was set at a time may be off by now: more on a machine that made this process wait.
@@ -332,4 +334,31 @@ func TestProvisionalEndsTheRepetition(t *testing.T) {
 		a.answered()
 		p.hangUp(a, b)
 	})
+}
+
+// RFC 3261 13.3.1.4, by SIPp: a caller whose ACK is late, and one that has none to send.
+func TestSIPpAck(t *testing.T) {
+	t.Parallel()
+	play(t, "late", setting{pool: "udp"},
+		script{invites(usual()), mayHear("100"), mayHear("180"), hears("200"), waits(2 * time.Second), acks(""), waits(100 * time.Millisecond), sends("BYE", ""), hears("200")},
+		script{hears("INVITE"), answers("200 OK", usual()), hears("ACK"), hears("BYE"), answers("200 OK", "")},
+		func(t *testing.T, _ *lab, caller, _ *sipp.Peer) {
+			n := 0
+			for _, m := range caller.Trace() {
+				if seq := m.Header("CSeq"); m.Received && m.First() == "SIP/2.0 200 OK" && strings.HasSuffix(seq, "INVITE") {
+					n++
+				}
+			}
+			if n < 3 {
+				t.Errorf("in 2 s the 200 was heard %d times, want 3", n)
+			}
+		})
+	play(t, "none", setting{pool: "udp", patient: true},
+		script{invites(usual()), mayHear("100"), mayHear("180"), hears("200"), hears("BYE"), answers("200 OK", "")},
+		script{hears("INVITE"), answers("200 OK", usual()), hears("ACK"), hears("BYE"), answers("200 OK", "")},
+		func(t *testing.T, l *lab, _, _ *sipp.Peer) {
+			if r := l.recorded(1)[0]; r.EndedBy != "causeway" || r.Code != 408 {
+				t.Errorf("the record says %d, by %s", r.Code, r.EndedBy)
+			}
+		})
 }
