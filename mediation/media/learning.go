@@ -62,7 +62,7 @@ type learning struct {
 // the peer stays where it was. anew says that it is another peer. What was learned
 // stays as long as signalling says the same.
 func (l *learning) signal(remote netip.AddrPort, way Learning, anew bool, now time.Time) {
-	if remote.IsValid() && (remote != l.signalled || anew || way != l.way) {
+	if anew || remote.IsValid() && (remote != l.signalled || way != l.way) {
 		l.signalled, l.at, l.taken = remote, remote, false
 	}
 	l.way = way
