@@ -263,12 +263,25 @@ func (o *opener) rtp(b []byte, h *header, w *worker, now time.Time) ([]byte, Dro
 		return nil, drop
 	}
 	copy(b, copied)
-	return o.old.rtp(b, h, &w.header)
+	out, again := o.old.rtp(b, h, &w.header)
+	return out, either(drop, again)
 }
 
 // ofOtherKey reports whether a packet that was dropped so may be good under another
-// key, whose suite may have a shorter tag.
-func (d Drop) ofOtherKey() bool { return d == dropAuth || d == dropShort || d == dropMKI }
+// key, whose suite may have a shorter tag. What looks like a replay may be of a
+// sequence that was started anew with the new key.
+func (d Drop) ofOtherKey() bool {
+	return d == dropAuth || d == dropShort || d == dropMKI || d == dropReplay
+}
+
+// either is what became of a packet that was tried under two keys: of two reasons
+// the one that says more.
+func either(now, old Drop) Drop {
+	if now == dropReplay && old.ofOtherKey() {
+		return now
+	}
+	return old
+}
 
 // rtcp opens an SRTCP packet in place.
 func (o *opener) rtcp(b []byte, ssrc uint32, w *worker, now time.Time) ([]byte, Drop) {
@@ -276,11 +289,13 @@ func (o *opener) rtcp(b []byte, ssrc uint32, w *worker, now time.Time) ([]byte, 
 		return o.now.rtcp(b, ssrc)
 	}
 	copied := w.scratch[:copy(w.scratch[:], b)]
-	if out, drop := o.now.rtcp(b, ssrc); !drop.ofOtherKey() {
+	out, drop := o.now.rtcp(b, ssrc)
+	if !drop.ofOtherKey() {
 		return out, drop
 	}
 	copy(b, copied)
-	return o.old.rtcp(b, ssrc)
+	out, again := o.old.rtcp(b, ssrc)
+	return out, either(drop, again)
 }
 
 // rtpAt opens a packet of the source whose place is open, under a rollover counter.
