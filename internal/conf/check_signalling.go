@@ -162,7 +162,7 @@ func (p *PoolSide) listensBy() (tls, plain bool) {
 }
 
 // LookedUp returns the names that are looked up by DNS, each once: those of peers that we send to, and those of the
-// pool's peers when they come by tcp or udp, where no certificate names them.
+// pool's peers, which are known by them on tcp and udp, and may be named in the route of a call on tls.
 func (m *Mediation) LookedUp() []string {
 	var names []string
 	add := func(name string) {
@@ -170,10 +170,8 @@ func (m *Mediation) LookedUp() []string {
 			names = append(names, name)
 		}
 	}
-	if _, plain := m.Pool.listensBy(); plain {
-		for _, name := range m.Pool.PeerNames() {
-			add(name)
-		}
+	for _, name := range m.Pool.PeerNames() {
+		add(name)
 	}
 	for _, u := range []SIPURI{m.Pool.NextHop, m.Gateway.Peer} {
 		if _, isAddr := u.Addr(); !isAddr && u.Host != "" {
