@@ -162,7 +162,6 @@ func (h *half) follow(from netip.AddrPort, hd *header, v verdict, newest bool, n
 		}
 	case from == l.at:
 		l.forget() // the proof has to be in a row
-	case h.secure == 0 && l.way == Strict:
 	case l.prove(from, hd.ssrc, hd.sequence, h.secure == 0):
 		h.move(from, false)
 	}
