@@ -29,6 +29,9 @@ const (
 	// comes back has two or three; a key that comes back after this many others is
 	// taken for a new one.
 	keyHistory = 8
+	// median is half of the sequence: what is further away is of another cycle (RFC
+	// 3711 section 3.3.1).
+	median = 1 << 15
 )
 
 // newContext makes a cryptographic context of one direction. pion/srtp leaves
@@ -114,8 +117,9 @@ type opened struct {
 	rtpSSRC  int
 	rtcpSSRC int
 
-	last    uint32 // the source of the last RTP packet
-	highest uint16 // its sequence number that the rollover counter belongs to
+	last    uint32            // the source of the last RTP packet
+	highest uint16            // its sequence number that the rollover counter belongs to
+	others  map[uint32]uint16 // the same of the other sources, as far as they were heard
 
 	goesOn place // where a source may go on that was heard under the key before
 }
@@ -131,7 +135,6 @@ type place struct {
 // rolloverOf estimates the rollover counter of a packet by RFC 3711 appendix A. What
 // would be before the beginning counts to it.
 func (p *place) rolloverOf(sequence uint16) uint32 {
-	const median = 1 << 15
 	switch {
 	case p.sequence < median && int(sequence)-int(p.sequence) > median && p.rollover > 0:
 		return p.rollover - 1
@@ -172,25 +175,23 @@ func newOpener(p Profile, key []byte) (*opener, error) {
 
 // succeed takes over from the opener of the key before.
 func (o *opener) succeed(before *opener, now time.Time) {
-	o.old = before.now
-	o.until = now.Add(keyOverlap)
-	o.past = before.past
-	if before.now.used() {
-		o.past = append(o.past, before.now)
-	} else {
-		before.now.wipe() // there is nothing to remember, nor is it known which way it counts
+	o.old, o.until = before.now, now.Add(keyOverlap)
+	// Nothing has to be remembered of a key that nothing came under, but something
+	// may still come under the last one.
+	o.past = slices.DeleteFunc(before.past, (*opened).forgotten)
+	if len(o.past) == keyHistory {
+		o.past[0].wipe()
+		o.past = slices.Delete(o.past, 0, 1)
 	}
+	o.past = append(o.past, before.now)
 	if i := slices.IndexFunc(o.past, o.now.same); i >= 0 {
 		o.now.wipe()
 		o.now = o.past[i]
 		o.past = slices.Delete(o.past, i, i+1)
-		return
 	}
-	if len(o.past) > keyHistory {
-		o.past[0].wipe()
-		o.past = slices.Delete(o.past, 0, 1)
+	if !o.now.used() {
+		o.now.goesOn = before.now.where()
 	}
-	o.now.goesOn = before.now.where()
 }
 
 // where is the place of the source that was heard last.
@@ -204,6 +205,15 @@ func (o *opened) where() place {
 
 // used reports whether a packet came under the key.
 func (o *opened) used() bool { return o.packets > 0 }
+
+// forgotten wipes an unused key, and reports whether it was one.
+func (o *opened) forgotten() bool {
+	if o.used() {
+		return false
+	}
+	o.wipe()
+	return true
+}
 
 // same reports whether two contexts are of one key.
 func (o *opened) same(other *opened) bool {
@@ -333,14 +343,38 @@ func (o *opened) rtp(b []byte, h *header, scratch *rtp.Header) ([]byte, Drop) {
 	if fresh {
 		o.rtpSSRC++
 	}
-	if h.ssrc != o.last || fresh || int16(h.sequence-o.highest) > 0 {
-		o.highest = h.sequence
-	}
-	o.last = h.ssrc
+	o.follow(h, fresh)
 	if o.goesOn.ssrc == h.ssrc {
 		o.goesOn = place{}
 	}
 	return out, passed
+}
+
+// follow takes note of where a packet that was opened leaves its source, which is a
+// fresh one or not. The library knows, and doesn't say.
+func (o *opened) follow(h *header, fresh bool) {
+	if h.ssrc != o.last && o.rtpSSRC > 1 {
+		if o.others == nil {
+			o.others = map[uint32]uint16{}
+		}
+		o.others[o.last] = o.highest
+		o.highest = o.others[h.ssrc]
+	}
+	if fresh || o.newest(h) {
+		o.highest = h.sequence
+	}
+	o.last = h.ssrc
+}
+
+// newest reports whether a packet that was opened has the highest index of its
+// source so far, by the rule of [place.rolloverOf].
+func (o *opened) newest(h *header) bool {
+	ahead := int(h.sequence) - int(o.highest)
+	if ahead <= median {
+		return ahead > 0 || -ahead > median
+	}
+	rollover, _ := o.ctx.ROC(h.ssrc)
+	return rollover == 0 // there is no cycle before the first that it could be from
 }
 
 // serves checks what can be said by a packet's length, of which so much is needed
