@@ -20,6 +20,8 @@ const compensation = 1.21828
 // reporting is what a leg keeps for its RTCP.
 type reporting struct {
 	scheduled bool      // the first report was planned
+	sent      bool      // it was sent
+	last      time.Time // when a report was sent, or the first planned
 	any       bool      // something was sent: then a BYE has to be, too
 	sentAt    [2]uint64 // out.total.packets at the last two reports
 	ours      [4]uint32 // the times of our last sender reports, as peers echo them
@@ -64,17 +66,27 @@ func (h *half) schedule(now time.Time) {
 	case !h.remoteRTCP.IsValid():
 		w.wheel.Stop(&h.timer)
 	case !h.timer.Set():
-		w.wheel.Schedule(&h.timer, now.Add(interval(!h.reports.scheduled)))
-		h.reports.scheduled = true
+		if !h.reports.scheduled {
+			h.reports.scheduled, h.reports.last = true, now
+		}
+		w.wheel.Schedule(&h.timer, now.Add(interval(!h.reports.sent)))
 	}
 }
 
-// report sends a report and plans the next.
+// report sends a report and plans the next, if it is time by a second drawing as
+// well: RFC 3550 section 6.3.6's reconsideration, which is what keeps the reports
+// of many calls that began at once from staying in step.
 func (h *half) report(now time.Time) {
 	defer h.bridge.guard()
 	h.readPorts() // so that the kernel's drops show while the call lasts
+	r, w := &h.reports, h.bridge.worker
+	if due := r.last.Add(interval(!r.sent)); due.After(now) {
+		w.wheel.Schedule(&h.timer, due)
+		return
+	}
 	h.sendReport(now, false)
-	h.bridge.worker.wheel.Schedule(&h.timer, now.Add(interval(false)))
+	r.sent, r.last = true, now
+	w.wheel.Schedule(&h.timer, now.Add(interval(false)))
 }
 
 // sendReport sends a compound packet: a sender report if RTP went out in the last

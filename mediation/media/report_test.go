@@ -224,3 +224,48 @@ func TestProtectedReportsAndGoodbye(t *testing.T) {
 		}
 	})
 }
+
+// Over virtual hours: reports are 5 s apart on average, as the two drawings and
+// the compensation make it (RFC 3550 sections 6.3.1 and 6.3.6), never less than
+// 2.05 s nor more than 6.16 s, and the first comes early.
+func TestReportsAreFiveSecondsApart(t *testing.T) {
+	const hours, calls = 2, 40
+	var sum, first time.Duration
+	n := 0
+	for range calls {
+		r := bothSet(t)
+		start, port := r.now, r.rtcpPort(Pool)
+		port.keep = false
+		var last time.Time
+		for sent := 0; r.now.Sub(start) < hours*time.Hour/calls; {
+			next, ok := r.b.worker.Next()
+			if !ok {
+				t.Fatal("no report is planned")
+			}
+			r.now = next
+			r.b.worker.Expire(r.now)
+			if port.n == sent {
+				continue
+			}
+			sent = port.n
+			if last.IsZero() {
+				first += r.now.Sub(start)
+			} else {
+				gap := r.now.Sub(last)
+				if gap < 2050*time.Millisecond || gap > 6180*time.Millisecond {
+					t.Fatalf("%v between two reports", gap)
+				}
+				sum += gap
+				n++
+			}
+			last = r.now
+		}
+		r.b.Close()
+	}
+	if mean := sum / time.Duration(n); mean < 4900*time.Millisecond || mean > 5100*time.Millisecond {
+		t.Errorf("%v between reports on average", mean)
+	}
+	if mean := first / calls; mean < 2200*time.Millisecond || mean > 2800*time.Millisecond {
+		t.Errorf("%v to the first on average", mean)
+	}
+}
