@@ -110,8 +110,9 @@ type opened struct {
 	key      []byte // a copy, to know the key by when it comes back; wiped when it is forgotten
 	ctx      *srtp.Context
 	mki      []byte
-	lifetime uint64 // in packets; 0 for as long as the library lets it
-	packets  uint64 // authenticated so far, RTP and RTCP
+	lifetime uint64 // in packets of RTP and of RTCP each; 0 for as long as the library lets it
+	rtps     uint64 // authenticated so far
+	rtcps    uint64 // likewise
 	minRTP   int    // what has to follow the header, in bytes, besides the identifier
 	minRTCP  int    // what an SRTCP packet is long at least, in bytes, likewise
 	rtpSSRC  int
@@ -204,7 +205,7 @@ func (o *opened) where() place {
 }
 
 // used reports whether a packet came under the key.
-func (o *opened) used() bool { return o.packets > 0 }
+func (o *opened) used() bool { return o.rtps+o.rtcps > 0 }
 
 // forgotten wipes an unused key, and reports whether it was one.
 func (o *opened) forgotten() bool {
@@ -320,7 +321,7 @@ func (o *opened) rtpAt(b []byte, h *header, rollover uint32, scratch *rtp.Header
 }
 
 func (o *opened) rtp(b []byte, h *header, scratch *rtp.Header) ([]byte, Drop) {
-	if drop := o.serves(len(b), h.length+o.minRTP); drop != passed {
+	if drop := o.serves(o.rtps, len(b), h.length+o.minRTP); drop != passed {
 		return nil, drop
 	}
 	b, ok := o.strip(b, suites[o.profile].rtpTrailer)
@@ -339,7 +340,7 @@ func (o *opened) rtp(b []byte, h *header, scratch *rtp.Header) ([]byte, Drop) {
 	if err != nil {
 		return nil, o.classify(err, b, scratch)
 	}
-	o.packets++
+	o.rtps++
 	if fresh {
 		o.rtpSSRC++
 	}
@@ -377,11 +378,11 @@ func (o *opened) newest(h *header) bool {
 	return rollover == 0 // there is no cycle before the first that it could be from
 }
 
-// serves checks what can be said by a packet's length, of which so much is needed
-// besides the identifier, and whether the key may be used any more.
-func (o *opened) serves(length, needed int) Drop {
+// serves checks whether the key may be used any more after so many packets, and what
+// can be said by a packet's length, of which so much is needed besides the identifier.
+func (o *opened) serves(packets uint64, length, needed int) Drop {
 	switch {
-	case o.lifetime != 0 && o.packets >= o.lifetime:
+	case o.lifetime != 0 && packets >= o.lifetime:
 		return dropKeyExpired
 	case length < needed+len(o.mki):
 		return dropShort
@@ -420,7 +421,7 @@ func (o *opened) classify(err error, b []byte, scratch *rtp.Header) Drop {
 }
 
 func (o *opened) rtcp(b []byte, ssrc uint32) ([]byte, Drop) {
-	if drop := o.serves(len(b), o.minRTCP); drop != passed {
+	if drop := o.serves(o.rtcps, len(b), o.minRTCP); drop != passed {
 		return nil, drop
 	}
 	b, ok := o.strip(b, suites[o.profile].rtcpTrailer)
@@ -438,7 +439,7 @@ func (o *opened) rtcp(b []byte, ssrc uint32) ([]byte, Drop) {
 		}
 		return nil, dropReplay
 	}
-	o.packets++
+	o.rtcps++
 	if !known {
 		o.rtcpSSRC++
 	}

@@ -93,7 +93,7 @@ type SRTP struct {
 	// What comes without RemoteMKI is dropped.
 	LocalMKI, RemoteMKI []byte
 
-	// RemoteLifetime is how many packets, RTP and RTCP together, the peer may
+	// RemoteLifetime is how many packets of RTP, and how many of RTCP, the peer may
 	// protect with its key (RFC 4568 section 6.1); 0 when it didn't say. What comes
 	// after is dropped, until there is another key.
 	RemoteLifetime uint64
