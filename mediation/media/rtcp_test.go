@@ -107,8 +107,14 @@ func TestInvalidCompounds(t *testing.T) {
 		return b
 	}
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-	padded := with(append(bytes.Clone(name), 0, 0, 0, 4), 0, 0xa1)
-	binary.BigEndian.PutUint16(padded[2:], uint16(len(padded)/4-1))
+	padding := func(b []byte, tail ...byte) []byte {
+		p := with(append(bytes.Clone(b), tail...), 0, b[0]|0x20)
+		binary.BigEndian.PutUint16(p[2:], uint16(len(p)/4-1))
+		return p
+	}
+	padded := padding(name, 0, 0, 0, 4)
+	bye := appendBYE(nil, 9)
+	feedback := []byte{0x81, 205, 0, 2, 0, 0, 0, 9, 0, 0, 0, 7} // transport feedback without an entry
 	for title, tt := range map[string]struct {
 		b  []byte
 		ok bool
@@ -131,9 +137,51 @@ func TestInvalidCompounds(t *testing.T) {
 		"more blocks than there are":        {with(rr, 0, 0x82), false},
 		"31 blocks":                         {with(rr, 0, 0x9f), false},
 		"no room for the sender's own part": {with(rr[:8], 1, 200), false},
+		"BYE at the end":                    {join(rr, name, bye), true},
+		"BYE of nobody":                     {join(rr, with(bye, 0, 0x80)), true},
+		"BYE of more than there are":        {join(rr, with(bye, 0, 0x82)), false},
+		"a name of more than there are":     {join(rr, with(name, 0, 0x83)), false},
+		"feedback":                          {join(rr, feedback), true},
+		"no type of RTCP":                   {join(rr, with(feedback, 1, 191)), false},
+		"RTP later":                         {join(rr, with(feedback, 1, 0)), false},
+		"padding of nothing":                {join(rr, padding(name, 0, 0, 0, 0)), false},
+		"padding of no whole word":          {join(rr, padding(name, 0, 0, 0, 3)), false},
+		"padding over the whole packet":     {join(rr, padding(bye, 0, 0, 0, 8)), false},
+		"padding beyond the packet":         {join(rr, padding(bye, 0, 0, 0, 252)), false},
+		"padding into what was announced":   {join(rr, with(padding(bye, 0, 0, 0, 4), 0, 0xa2)), false},
 	} {
 		if got := validRTCP(tt.b, false); got != tt.ok {
 			t.Errorf("%s: valid %v", title, got)
+		}
+		if tt.ok && !validRTCP(tt.b, true) {
+			t.Errorf("%s: not valid where less would be", title)
+		}
+	}
+	// RFC 5506 section 3.4.2: any packet may stand alone, whole as ever.
+	for title, tt := range map[string]struct {
+		b  []byte
+		ok bool
+	}{
+		"feedback":             {feedback, true},
+		"a name":               {name, true},
+		"BYE":                  {bye, true},
+		"padded, alone":        {padded, true},
+		"padded and another":   {join(padded, name), false},
+		"lies about its BYEs":  {with(bye, 0, 0x82), false},
+		"longer than it is":    {with(feedback, 3, 8), false},
+		"less than an SSRC":    {feedback[:4], false},
+		"RTP":                  {talk(1, 7).bytes(), false},
+		"a report with lies":   {with(rr, 0, 0x82), false},
+		"another version":      {with(feedback, 0, 0x41), false},
+		"something behind it":  {append(bytes.Clone(feedback), 0x80), false},
+		"zeros":                {make([]byte, 12), false},
+		"a report after a BYE": {join(bye, rr), true},
+	} {
+		if got := validRTCP(tt.b, true); got != tt.ok {
+			t.Errorf("reduced size, %s: valid %v", title, got)
+		}
+		if tt.ok && validRTCP(tt.b, false) {
+			t.Errorf("reduced size, %s: valid as a compound as well", title)
 		}
 	}
 }
