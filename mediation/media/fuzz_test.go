@@ -2,6 +2,7 @@ package media
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 
 	"github.com/pion/rtcp"
@@ -58,12 +59,17 @@ func FuzzRTP(f *testing.F) {
 func FuzzRTCP(f *testing.F) {
 	plain := bothSet(f)
 	secure, phone := secured(f, AES128_CM_80)
+	beside := newRig(f) // on RTP's port, and of reduced size
+	leg := plainLeg(Pool)
+	leg.Mux, leg.ReducedSize, leg.Learning = true, true, NAT
+	beside.set(Pool, leg)
+	beside.set(Gateway, plainLeg(Gateway))
 	report := appendReport(nil, 7, &senderReport{ntp: 1 << 40}, &reportBlock{ssrc: plain.b.halves[Pool].out.ssrc})
 	f.Add(appendBYE(appendCNAME(report, 7, "phone"), 7))
 	f.Add(phone.protectRTCP(appendCNAME(appendReport(nil, 7, nil, nil), 7, "phone")))
 	f.Add(talk(1, 7).bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		plain.t, secure.t = t, t
+		plain.t, secure.t, beside.t = t, t, t
 		before := total(plain)
 		plain.inRTCP(Pool, data)
 		dropped := total(plain) - before
@@ -84,7 +90,25 @@ func FuzzRTCP(f *testing.F) {
 		if n := total(secure) - before; n > 1 {
 			t.Fatalf("%d drops for one packet", n)
 		}
+		besideRTP(t, beside, data)
 	})
+}
+
+// besideRTP feeds one packet to a port that RTP and RTCP share. What is RTCP is
+// heard or dropped, never passed on, and moves nothing, wherever it came from.
+func besideRTP(t *testing.T, r *rig, data []byte) {
+	h := &r.b.halves[Pool]
+	before, reports := total(r), r.b.worker.counts.rtcpReceived
+	for _, from := range []netip.AddrPort{poolPeer, stranger1} {
+		r.deliver(r.port(Pool), data, from)
+	}
+	sent, dropped, heard := len(r.out(Gateway)), total(r)-before, r.b.worker.counts.rtcpReceived-reports
+	if uint64(sent)+dropped+heard != 2 {
+		t.Fatalf("%d sent, %d dropped, %d heard of two packets", sent, dropped, heard)
+	}
+	if isRTCP(data) && (sent != 0 || h.remote != poolPeer || heard == 1 && !validRTCP(data, true)) || !isRTCP(data) && heard != 0 {
+		t.Fatalf("%d sent, %d heard, ours go to %v", sent, heard, h.remote)
+	}
 }
 
 func total(r *rig) (n uint64) {
