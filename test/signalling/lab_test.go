@@ -85,7 +85,7 @@ func (l *lab) start() *lab {
 func (l *lab) configuration(admin string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "state_dir: %s/state\nadmin: {listen: %q}\nlog: {level: debug, format: json}\n", l.dir, admin)
-	fmt.Fprintf(&b, "mediation:\n  ports: %s\n", mediaPorts)
+	fmt.Fprintf(&b, "mediation:\n  ports: %s\n  media_timeout: 0s\n", mediaPorts) // nobody here sends any
 	lines := func(indent string, all []string) {
 		for _, line := range all {
 			fmt.Fprintf(&b, "%s%s\n", indent, line)
