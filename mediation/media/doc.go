@@ -10,8 +10,8 @@
 //
 // What comes in is believed only as far as it is proven. Under SRTP nothing is
 // counted, learned or remembered of a packet before its authentication; plain RTP
-// is the peer's if it comes from the address that signalling gave. Media is sent
-// where signalling said and nowhere else.
+// is the peer's by where it comes from ([Learning]). Media is sent where signalling
+// said, until [proof] packets of the peer's in a row have come from elsewhere.
 //
 // Each leg sends a stream of its own, with its own SSRC, but keeps the sequence
 // and timing of what came in, so that loss, reordering and jitter reach the far

@@ -153,6 +153,46 @@ func mark(t *testing.T, control []byte) byte {
 	return messages[0].Data[0] // the low byte, where it is more than one
 }
 
+// A peer whose host says that nobody listens there is counted, and hears what comes
+// when somebody does.
+func TestUnreachablePeer(t *testing.T) {
+	pool, poolAt := peer(t, loopPool)
+	gateway, gatewayAt := peer(t, loopPeer)
+	p := running(t, Config{})
+	b, err := p.Open("unreachable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSet(t, b, Pool, poolAt)
+	mustSet(t, b, Gateway, gatewayAt)
+	gateway.Close()
+	i := 0
+	send := func() {
+		i++
+		if _, err := pool.WriteToUDPAddrPort(talk(i, 7).bytes(), b.Local(Pool)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for deadline := time.Now().Add(10 * time.Second); b.Stats()[Gateway].Send.Drops["unreachable"] == 0; send() {
+		if time.Now().After(deadline) {
+			t.Fatalf("drops %v", b.Stats()[Gateway].Send.Drops)
+		}
+	}
+	if n := counter(p, "dropped_packets_total", "gateway", "unreachable"); n == 0 {
+		t.Error("the plane did not count it")
+	}
+	back, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(gatewayAt))
+	if err != nil {
+		return // somebody else has the port by now
+	}
+	defer back.Close()
+	send()
+	if data, _ := receive(t, back, nil); len(data) != fixedHeader+frame {
+		t.Errorf("received %x", data)
+	}
+}
+
 // Every pair of both addresses makes a bridge, and comes back: two thousand calls
 // opened, used and closed, twice.
 func TestEveryPairIsUsed(t *testing.T) {
