@@ -140,7 +140,7 @@ func (u *usage) inviteResponseOf(req *sip.Request, code int, phrase string, sdp 
 		phrase = phraseOf(code)
 	}
 	res := sip.NewResponseFromRequest(req, code, phrase, nil)
-	res.AppendHeader(u.env.contact(u.network))
+	res.AppendHeader(u.env.contact(u.network, u.flow))
 	res.AppendHeader(sip.NewHeader("Allow", allowValue))
 	res.AppendHeader(sip.NewHeader("Supported", u.env.supported()))
 	res.AppendHeader(sip.NewHeader("Server", u.env.userAgent))
@@ -178,6 +178,10 @@ func (u *usage) receiveCancel(now time.Time, cancel *sip.Request, inviteKey, key
 		return
 	}
 	invite := u.servers[i]
+	if !cancels(cancel, invite.req) || flow.Remote.Addr() != invite.flow.Remote.Addr() {
+		u.refuse(u.serve(cancel, key, flow), &Failure{Code: 481, Local: true})
+		return
+	}
 	s := u.serve(cancel, key, flow)
 	if to := cancel.To(); to != nil {
 		if _, ok := to.Params.Get("tag"); !ok {
@@ -196,6 +200,13 @@ func (u *usage) receiveCancel(now time.Time, cancel *sip.Request, inviteKey, key
 		}
 	}
 	u.sweep()
+}
+
+// cancels says whether a CANCEL is of this INVITE: beside its branch, Call-ID,
+// From tag and CSeq number are the same (RFC 3261 9.1).
+func cancels(cancel, invite *sip.Request) bool {
+	return cancel.CallID().Value() == invite.CallID().Value() && cancel.CSeq().SeqNo == invite.CSeq().SeqNo &&
+		tagOf(cancel.From().Params) == tagOf(invite.From().Params)
 }
 
 // repeated is a request that belongs to a server transaction of the usage.

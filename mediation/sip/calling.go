@@ -72,6 +72,7 @@ func (u *usage) tryNext(tries int) {
 	c := &u.calling
 	c.target, c.targets = c.targets[0], c.targets[1:]
 	u.network = c.target.Network
+	u.flow = transport.Flow{Network: c.target.Network, Remote: c.target.Addr}
 	u.sendInvite(c.base.Clone(), tries)
 }
 
@@ -79,7 +80,7 @@ func (u *usage) tryNext(tries int) {
 func (u *usage) sendInvite(req *sip.Request, tries int) {
 	c := &u.calling
 	req.RemoveHeader("Contact")
-	req.AppendHeader(u.env.contact(u.network))
+	req.AppendHeader(u.env.contact(u.network, u.flow))
 	req.ReplaceHeader(&sip.CSeqHeader{SeqNo: u.d.localSeq, MethodName: sip.INVITE})
 	req.RemoveHeader("Session-Expires")
 	req.RemoveHeader("Min-SE")
@@ -177,7 +178,7 @@ func (u *usage) answered(c *client, res *sip.Response, flow transport.Flow) {
 		u.refuse(from, &Failure{Code: 487, Local: true})
 	}
 	u.env.report(u.calling.target, nil)
-	u.refresh.accepted(res, true)
+	u.refresh.accepted(res)
 	u.tell(Event{Kind: Answered, Code: res.StatusCode, Phrase: u.phraseIn(res), SDP: sdpBody(res), Fork: tag, message: res})
 }
 
@@ -270,7 +271,9 @@ func (u *usage) inviteFailed(c *client, f *Failure) {
 	if u.calling.wantCancel {
 		f = &Failure{Code: 487, Local: true}
 	} else {
-		u.env.report(u.calling.target, f)
+		if !f.own && (f.Code == 408 || f.Code == 503) {
+			u.env.report(u.calling.target, f)
+		}
 		if u.failOver() {
 			return
 		}

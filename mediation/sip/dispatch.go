@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 
@@ -196,7 +197,7 @@ func (e *Endpoint) refuse(req *sip.Request, flow transport.Flow, f *Failure) {
 	}
 	if key, err := transaction.ServerKey(req); err == nil && flow.Network == "udp" {
 		e.mu.Lock()
-		known := e.refusals.note(key, f)
+		known := e.refusals.note(key, f, time.Now())
 		e.mu.Unlock()
 		if known {
 			return // the same INVITE again, because our answer was lost
@@ -213,7 +214,7 @@ func (e *Endpoint) refusedBefore(key string, flow transport.Flow) *Failure {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.refusals.of[key]
+	return e.refusals.of[key].failure(time.Now())
 }
 
 // reply sends a response that nothing is kept of. Its To tag is the same each
@@ -282,22 +283,36 @@ func (env *environment) supported() string {
 type recent struct {
 	ring [recentSize]string
 	next int
-	of   map[string]*Failure
+	of   map[string]refused
+}
+
+// refused is a failure and when it was sent. It counts for 64*T1, as long as
+// copies of its INVITE may come.
+type refused struct {
+	f  *Failure
+	at time.Time
+}
+
+func (r refused) failure(now time.Time) *Failure {
+	if now.Sub(r.at) > ackTimeout {
+		return nil
+	}
+	return r.f
 }
 
 const recentSize = 1024
 
 // note remembers a refusal; known says that it was one already.
-func (r *recent) note(key string, f *Failure) (known bool) {
+func (r *recent) note(key string, f *Failure, now time.Time) (known bool) {
 	if r.of == nil {
-		r.of = make(map[string]*Failure, recentSize)
+		r.of = make(map[string]refused, recentSize)
 	}
-	if _, known = r.of[key]; known {
+	if r.of[key].failure(now) != nil {
 		return true
 	}
 	delete(r.of, r.ring[r.next])
 	r.ring[r.next] = key
-	r.of[key] = f
+	r.of[key] = refused{f, now}
 	r.next = (r.next + 1) % recentSize
 	return false
 }

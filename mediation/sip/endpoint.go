@@ -164,7 +164,7 @@ func (e *Endpoint) Serve() {
 	ctx, stop := context.WithCancel(context.Background())
 	e.stopUpkeep = stop
 	if e.cfg.Peer != nil {
-		local := e.contact(e.cfg.Hop.Network).Address
+		local := e.contact(e.cfg.Hop.Network, e.toward()).Address
 		remote := sip.Uri{Scheme: "sip", Host: e.cfg.Hop.Host, Port: e.cfg.Hop.Port}
 		e.upkeep.Go(func() { e.cfg.Peer.Run(ctx, probe(e, local, remote)) })
 	}
@@ -387,9 +387,34 @@ func (e *Endpoint) report(t locate.Target, f *Failure) {
 	e.cfg.Peer.Report(t, f)
 }
 
-// contact is our Contact toward a peer on network.
-func (e *Endpoint) contact(network string) *sip.ContactHeader {
-	l := e.tp.Local(network)
+// local is the listener that stands in Via and Contact of what goes by network
+// and at: the one that at came in by, else one of its address, else one of its
+// family.
+func (e *Endpoint) local(network string, at transport.Flow) Listener {
+	best, rank := e.tp.Local(network), 0
+	for _, l := range e.tp.Listeners() {
+		if l.Network != network {
+			continue
+		}
+		r := 0
+		switch {
+		case l.Addr == at.Local:
+			r = 3
+		case l.Addr.Addr() == at.Local.Addr():
+			r = 2
+		case at.Remote.IsValid() && l.Addr.Addr().Is4() == at.Remote.Addr().Is4():
+			r = 1
+		}
+		if r > rank {
+			best, rank = l, r
+		}
+	}
+	return best
+}
+
+// contact is our Contact toward a peer on network, by the flow at.
+func (e *Endpoint) contact(network string, at transport.Flow) *sip.ContactHeader {
+	l := e.local(network, at)
 	uri := sip.Uri{Scheme: "sip", Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port())}
 	if l.Network != "udp" {
 		uri.UriParams.Add("transport", l.Network)
@@ -397,9 +422,9 @@ func (e *Endpoint) contact(network string) *sip.ContactHeader {
 	return &sip.ContactHeader{Address: uri}
 }
 
-// via is the Via of a request on network, with a fresh branch.
-func (e *Endpoint) via(network string) *sip.ViaHeader {
-	l := e.tp.Local(network)
+// via is the Via of a request on network, by the flow at, with a fresh branch.
+func (e *Endpoint) via(network string, at transport.Flow) *sip.ViaHeader {
+	l := e.local(network, at)
 	via := &sip.ViaHeader{
 		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: strings.ToUpper(network),
 		Host: hostOf(l.Addr.Addr()), Port: int(l.Addr.Port()),
@@ -419,6 +444,14 @@ func hostOf(a netip.Addr) string {
 	return a.String()
 }
 
+// toward is the beginning of a flow to the next hop.
+func (e *Endpoint) toward() transport.Flow {
+	for _, t := range e.targets() {
+		return transport.Flow{Network: t.Network, Remote: t.Addr}
+	}
+	return transport.Flow{}
+}
+
 // find is the connection on which a request can go at once: the one that its
 // dialog uses while that is open (RFC 5626 4.3, sipgo #361), else any to where
 // it has to go.
@@ -426,9 +459,13 @@ func (e *Endpoint) find(network string, w way) (transport.Flow, bool) {
 	if w.flow.Network == network && network != "udp" && e.use(w.flow) {
 		return w.flow, true
 	}
-	to, name, err := e.destination(network, w)
-	if err != nil || name != "" {
-		return transport.Flow{}, false // whose connection it may be, Dial knows
+	to, _, err := e.destination(network, w)
+	if err != nil || network == "tls" {
+		return transport.Flow{}, false // whose connection may be used for what, Dial knows
+	}
+	if w.flow.Network == "udp" && network == "udp" {
+		// From the socket that the dialog came in by.
+		return transport.Flow{Network: network, Local: w.flow.Local, Remote: to}, true
 	}
 	flow, ok := e.tp.Find(network, to)
 	return flow, ok && e.use(flow)
@@ -485,8 +522,11 @@ func (e *Endpoint) destination(network string, w way) (netip.AddrPort, string, e
 	} else if addr, ok := e.known(w.hop.Host); ok {
 		return netip.AddrPortFrom(addr, uint16(port)), w.hop.Host, nil
 	}
-	if w.flow.Network == "udp" && network == "udp" {
-		return w.flow.Remote, "", nil
+	if w.flow.Network == "udp" {
+		if network == "udp" {
+			return w.flow.Remote, "", nil
+		}
+		return netip.AddrPortFrom(w.flow.Remote.Addr(), uint16(port)), "", nil
 	}
 	// The port that a closed connection came from cannot be dialled.
 	if len(targets) == 0 {
@@ -558,14 +598,17 @@ func (e *Endpoint) use(flow transport.Flow) bool {
 		return true
 	}
 	e.mu.Lock()
+	_, known := e.used[flow]
 	e.used[flow] = struct{}{}
 	e.mu.Unlock()
 	if e.tp.Live(flow) {
 		return true
 	}
-	e.mu.Lock()
-	delete(e.used, flow)
-	e.mu.Unlock()
+	if !known { // who noted it before still waits for its end
+		e.mu.Lock()
+		delete(e.used, flow)
+		e.mu.Unlock()
+	}
 	return false
 }
 

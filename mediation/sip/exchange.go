@@ -65,7 +65,7 @@ func (e *Endpoint) exchange(ctx context.Context, req *sip.Request) (*sip.Respons
 		req.SetBody(req.Body())
 	}
 	req.AppendHeader(sip.NewHeader("User-Agent", e.cfg.UserAgent))
-	req.PrependHeader(e.via(target.Network))
+	req.PrependHeader(e.via(target.Network, transport.Flow{Remote: target.Addr}))
 	flow, err := e.tp.Dial(ctx, target.Network, target.Addr, target.Name)
 	if err != nil {
 		return nil, err

@@ -61,10 +61,10 @@ func newModelRun(t tester, choose func(int, string) int) *modelRun {
 	run.random = []int64{0, 7, 1 << 30}[choose(3, "luck")]
 	run.flow = transport.Flow{Network: network, Remote: netip.MustParseAddrPort("127.0.0.2:5060"), ID: 1}
 	run.u = &usage{env: &environment{
-		contact: func(string) *sip.ContactHeader {
+		contact: func(string, transport.Flow) *sip.ContactHeader {
 			return &sip.ContactHeader{Address: sip.Uri{Scheme: "sip", Host: "127.0.0.1", Port: 5060}}
 		},
-		via:       func(network string) *sip.ViaHeader { return run.via(network, "127.0.0.1", "u") },
+		via:       func(network string, _ transport.Flow) *sip.ViaHeader { return run.via(network, "127.0.0.1", "u") },
 		targets:   func() []locate.Target { return []locate.Target{{Network: network, Addr: run.flow.Remote}} },
 		report:    func(locate.Target, *Failure) {},
 		random:    func(below int64) int64 { return min(run.random, below-1) },

@@ -51,6 +51,9 @@ func (o *offering) withdraw(s *server) {
 	}
 }
 
+// maxUnacked bounds the 2xx that wait for their ACKs.
+const maxUnacked = 8
+
 // mayOffer says whether an offer of ours may go out now.
 func (u *usage) mayOffer() bool {
 	return u.state == Established && !u.byeSent && !u.byeWaits && u.offer.tx == nil && u.offer.from == nil &&
@@ -149,7 +152,7 @@ func (u *usage) offerAccepted(c *client, res *sip.Response) {
 		return
 	}
 	u.offer.tx, u.offer.tries = nil, 0
-	u.refresh.accepted(res, false)
+	u.refresh.accepted(res)
 	sdp := u.offer.given // what a 2xx says after that means nothing (RFC 6337 3.1)
 	if sdp == nil {
 		sdp = sdpBody(res)
@@ -298,7 +301,7 @@ func (u *usage) receiveReinvite(s *server) {
 		return o != s && o.req.Method == sip.INVITE && o.tx.State() == transaction.Proceeding
 	})
 	switch {
-	case pending:
+	case pending || len(u.answering.waiting) >= maxUnacked:
 		u.refuse(s, u.tooEarly())
 		return
 	case u.inviteUnderWay() || u.offer.tx != nil || u.awaitsAnswer():
@@ -327,7 +330,7 @@ func (u *usage) receiveUpdate(s *server) {
 		return
 	}
 	if sdp == nil {
-		u.d.refresh(s.req.Contact())
+		u.dialogOf(s.req).refresh(s.req.Contact())
 		u.reply(s, u.updateOK(s.req, nil))
 		return
 	}
@@ -389,8 +392,8 @@ func (u *usage) answerOffer(sdp []byte) error {
 		return ErrSessionOver
 	}
 	u.offer.from, u.offer.local = nil, sdp
-	if u.dialogOf(s.req) == u.d {
-		u.d.refresh(s.req.Contact()) // 12.2.2: a target refresh request
+	if d := u.dialogOf(s.req); d != nil {
+		d.refresh(s.req.Contact()) // 12.2.2: a target refresh request
 	}
 	switch s.req.Method {
 	case sip.INVITE:
@@ -406,7 +409,7 @@ func (u *usage) answerOffer(sdp []byte) error {
 func (u *usage) updateOK(req *sip.Request, sdp []byte) *sip.Response {
 	res := u.ok(req)
 	if req.Method == "UPDATE" {
-		res.AppendHeader(u.env.contact(u.network))
+		res.AppendHeader(u.env.contact(u.network, u.flow))
 		res.AppendHeader(sip.NewHeader("Allow", allowValue))
 		res.AppendHeader(sip.NewHeader("Supported", u.env.supported()))
 		u.refresh.answer(req, res)
@@ -458,8 +461,8 @@ func (u *usage) receiveInfo(s *server) {
 
 // info sends INFO.
 func (u *usage) info(contentType string, body []byte) {
-	if u.state != Established {
-		return
+	if u.state != Established || len(u.clients) >= maxTransactions {
+		return // digits that nobody can take so fast
 	}
 	req := u.request(u.d, "INFO", 0)
 	req.RemoveHeader("Contact")

@@ -73,7 +73,7 @@ func (r *refresh) raise(res *sip.Response) bool {
 
 // accepted takes what the 2xx to our request settled (RFC 4028 7.2). A peer that
 // does not answer the question has no session timer.
-func (r *refresh) accepted(res *sip.Response, first bool) {
+func (r *refresh) accepted(res *sip.Response) {
 	interval, role := sessionExpires(res)
 	if interval <= 0 {
 		r.interval = 0

@@ -100,7 +100,7 @@ var (
 // NewRegistration makes a registration that has not begun: of the address that
 // this side listens on for network. An error says which URI cannot be used.
 func (e *Endpoint) NewRegistration(cfg RegistrationConfig, network string) (*Registration, error) {
-	return newRegistration(cfg, e.contact(network).Address)
+	return newRegistration(cfg, e.contact(network, e.toward()).Address)
 }
 
 func newRegistration(cfg RegistrationConfig, contact sip.Uri) (*Registration, error) {

@@ -378,14 +378,38 @@ func (s *Session) sendOn(flow transport.Flow, o output) {
 
 // notSent tells the usage of a request that no connection could be had for.
 func (s *Session) notSent(o output, err error) {
+	if s.byDatagram(&o) {
+		s.sending = append([]output{o}, s.sending...)
+		return
+	}
 	if o.first == nil || o.first.final {
 		return
 	}
-	f := &Failure{Code: 503, Local: true, Warning: "the next hop cannot be reached"}
+	f := &Failure{Code: 503, Local: true, Warning: "the next hop cannot be reached", own: errors.Is(err, transport.ErrTooMany)}
 	if errors.Is(err, errTooLong) {
 		f = &Failure{Code: 513, Local: true, Warning: errTooLong.Error()}
 	}
 	s.u.failed(time.Now(), o.first, f)
+}
+
+// byDatagram turns a request that went over TCP because its hop asks for that,
+// and takes no connection, into one by udp like its dialog; false when there is
+// nothing to turn.
+func (s *Session) byDatagram(o *output) bool {
+	if !wayOf(*o).asksForTCP() || wayOf(*o).flow.Network != "udp" || networkOf(*o) != "tcp" {
+		return false
+	}
+	if o.first != nil {
+		if o.first.final || len(o.first.req.String()) > maxDatagram {
+			return false
+		}
+		o.first.network, o.first.way.datagrams = "udp", true
+		o.first.req.Via().Transport = "UDP"
+		return true
+	}
+	o.ack.network, o.ack.way.datagrams = "udp", true
+	o.ack.req.Via().Transport = "UDP"
+	return true
 }
 
 func (s *Session) write(flow transport.Flow, msg sip.Message) bool {

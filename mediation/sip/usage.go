@@ -55,12 +55,12 @@ type usage struct {
 
 // environment is what a usage needs to know of the endpoint it lives in.
 type environment struct {
-	contact   func(network string) *sip.ContactHeader
-	via       func(network string) *sip.ViaHeader // with a fresh branch
-	targets   func() []locate.Target              // where new INVITEs go, best first
-	report    func(locate.Target, *Failure)       // how a target did
-	carry     func(sip.Message) []Header          // nil: nothing is
-	phrase    func(*sip.Response) string          // nil: as it came
+	contact   func(network string, at transport.Flow) *sip.ContactHeader
+	via       func(network string, at transport.Flow) *sip.ViaHeader // with a fresh branch
+	targets   func() []locate.Target                                 // where new INVITEs go, best first
+	report    func(locate.Target, *Failure)                          // how a target did
+	carry     func(sip.Message) []Header                             // nil: nothing is
+	phrase    func(*sip.Response) string                             // nil: as it came
 	random    func(below int64) int64
 	index     index
 	userAgent string
@@ -94,12 +94,14 @@ type way struct {
 	flow   transport.Flow
 	hop    sip.Uri
 	target *locate.Target
+	// datagrams: the hop asks for TCP and takes no connection.
+	datagrams bool
 }
 
 // asksForTCP says whether the hop's URI names that transport.
 func (w way) asksForTCP() bool {
 	transport, _ := w.hop.UriParams.Get("transport")
-	return w.target == nil && strings.EqualFold(transport, "tcp")
+	return w.target == nil && !w.datagrams && strings.EqualFold(transport, "tcp")
 }
 
 // pass is a request without a transaction.
@@ -189,7 +191,7 @@ func (u *usage) waits() bool {
 func (u *usage) request(d *dialog, method sip.RequestMethod, seq uint32) *sip.Request {
 	req := d.request(method, seq)
 	if method != sip.BYE && method != "PRACK" {
-		req.AppendHeader(u.env.contact(u.network))
+		req.AppendHeader(u.env.contact(u.network, u.flow))
 	}
 	return req
 }
@@ -207,7 +209,7 @@ func (u *usage) complete(req *sip.Request, w way) (network string) {
 	if network == "udp" && (w.asksForTCP() || len(req.String())+viaRoom > maxDatagram) {
 		network = "tcp"
 	}
-	req.PrependHeader(u.env.via(network))
+	req.PrependHeader(u.env.via(network, u.flow))
 	return network
 }
 
@@ -257,12 +259,10 @@ func (u *usage) forgetOldest() {
 }
 
 // reply answers a request through its transaction.
-func (u *usage) reply(s *server, res *sip.Response) bool {
-	if !s.tx.Respond(u.now, res) {
-		return false
+func (u *usage) reply(s *server, res *sip.Response) {
+	if s.tx.Respond(u.now, res) {
+		u.out = append(u.out, output{response: res, flow: s.flow})
 	}
-	u.out = append(u.out, output{response: res, flow: s.flow})
-	return true
 }
 
 func (u *usage) refuse(s *server, f *Failure) { u.reply(s, u.failure(s.req, f)) }
@@ -338,7 +338,7 @@ func (u *usage) handle(c *client, res *sip.Response, flow transport.Flow) {
 			u.closed()
 		}
 	case forInfo:
-		u.dialogResponse(c, res)
+		u.dialogResponse(res)
 	case forPrack, forCancel, forStray:
 		// Nothing hangs on the answer; 481 to PRACK says that the response was not
 		// waited for any more, not that the dialog is gone (RFC 3262 3, RFC 5057 5.1).
@@ -347,7 +347,7 @@ func (u *usage) handle(c *client, res *sip.Response, flow transport.Flow) {
 
 // dialogResponse ends the usage when an answer says that the peer has no such
 // dialog any more, or gave none (RFC 3261 12.2.1.2, RFC 5057 5.1).
-func (u *usage) dialogResponse(c *client, res *sip.Response) {
+func (u *usage) dialogResponse(res *sip.Response) {
 	if res.StatusCode == 481 || res.StatusCode == 408 {
 		u.lose(&Failure{Code: res.StatusCode, Phrase: u.phraseIn(res)})
 	}

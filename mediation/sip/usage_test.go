@@ -55,10 +55,10 @@ func (l *line) agent(name, ip string) *agent {
 	g := &agent{name: name, line: l, ip: ip, keys: map[string]bool{}}
 	branches := 0
 	g.u = &usage{env: &environment{
-		contact: func(network string) *sip.ContactHeader {
+		contact: func(string, transport.Flow) *sip.ContactHeader {
 			return &sip.ContactHeader{Address: sip.Uri{Scheme: "sip", Host: ip, Port: 5060}}
 		},
-		via: func(network string) *sip.ViaHeader {
+		via: func(network string, _ transport.Flow) *sip.ViaHeader {
 			branches++
 			v := &sip.ViaHeader{ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: strings.ToUpper(network), Host: ip, Port: 5060}
 			v.Params.Add("branch", fmt.Sprintf("z9hG4bK%s%d", name, branches))

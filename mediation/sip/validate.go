@@ -32,6 +32,8 @@ type Failure struct {
 	// Local is true when no peer sent this: timeouts, transport errors, our
 	// own refusals.
 	Local bool
+
+	own bool // local, and no fault of the peer's
 }
 
 // Header is a name and a value.

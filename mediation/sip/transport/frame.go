@@ -247,7 +247,8 @@ func isCostly(head []byte) bool {
 			parts++
 		case '\n':
 			parts++
-			if next := i + 1; next >= len(head) || head[next] != ' ' && head[next] != '\t' {
+			// Only CRLF ends a line for the parser.
+			if next := i + 1; i > 0 && head[i-1] == '\r' && (next >= len(head) || head[next] != ' ' && head[next] != '\t') {
 				parts, size = 0, 0
 			}
 		}

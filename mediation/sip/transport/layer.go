@@ -247,6 +247,10 @@ func (l *Layer) Local(network string) Listener {
 	return l.bound[0]
 }
 
+// Listeners are all, with the ports that were bound. The caller does not change
+// them.
+func (l *Layer) Listeners() []Listener { return l.bound }
+
 // Stats are the connections of a Layer now, and what it counted so far.
 type Stats struct {
 	Connections int            // open, whoever made them
