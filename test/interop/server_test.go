@@ -149,12 +149,6 @@ func (s *server) settled(before holdings, patience time.Duration) {
 
 func (s *server) state() string { return filepath.Join(s.Dir, "state") }
 
-// records are those in the spool so far.
-func (s *server) records() []rig.Record {
-	s.t.Helper()
-	return rig.Records(s.t, s.state())
-}
-
 // recorded waits for n records and returns them.
 func (s *server) recorded(n int, patience time.Duration) []rig.Record {
 	s.t.Helper()

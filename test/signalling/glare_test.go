@@ -25,6 +25,7 @@ func TestGlare(t *testing.T) {
 					peer.sdp.version++
 					crossed := peer.send(peer.request(offer.method(), peer.sdp.String()))
 					res := peer.expect("491 " + offer.method())
+					refused := time.Now()
 					if offer.method() == "INVITE" {
 						peer.invite = crossed
 						peer.ackFailure(res)
@@ -33,7 +34,6 @@ func TestGlare(t *testing.T) {
 					} else {
 						peer.respond(offer, "491 Request Pending", "")
 					}
-					refused := time.Now()
 					again := peer.expectWithin(6*time.Second, offer.method())
 					// The Call-ID toward a callee is causeway's own.
 					least, most := time.Duration(0), 2*time.Second
@@ -221,8 +221,8 @@ func TestOfferThatIsPutOff(t *testing.T) {
 		a.sdp.direction = "sendonly"
 		a.change("INVITE")
 		b.invite = b.reoffered("INVITE")
-		b.refuse("500 Server Internal Error", "Retry-After: 2")
 		refused := time.Now()
+		b.refuse("500 Server Internal Error", "Retry-After: 2")
 		again := b.expectWithin(6*time.Second, "INVITE")
 		if waited := again.at.Sub(refused); waited < 1900*time.Millisecond || waited > 2*time.Second+time.Second+slack(refused) {
 			t.Errorf("the offer came again after %v, want 2 s", waited)

@@ -201,25 +201,13 @@ func address(value string) string {
 // user is the user part of a URI.
 func user(uri string) string {
 	_, rest, _ := strings.Cut(uri, ":")
-	if at := strings.IndexByte(rest, '@'); at >= 0 {
-		name, _, _ := strings.Cut(rest[:at], ";")
-		return name
+	name, _, ok := strings.Cut(rest, "@")
+	if !ok {
+		return ""
 	}
-	return ""
+	name, _, _ = strings.Cut(name, ";")
+	return name
 }
 
-// hostPort is where a SIP URI points, with the default port when it names none.
-func hostPort(uri string) string {
-	_, rest, _ := strings.Cut(uri, ":")
-	if at := strings.IndexByte(rest, '@'); at >= 0 {
-		rest = rest[at+1:]
-	}
-	rest, _, _ = strings.Cut(rest, ";")
-	rest, _, _ = strings.Cut(rest, "?")
-	if !strings.Contains(rest, ":") {
-		rest += ":5060"
-	}
-	return rest
-}
-
+// contains says whether a list of tokens, or any text, has one in it, in any case.
 func contains(list, token string) bool { return strings.Contains(strings.ToLower(list), token) }

@@ -187,7 +187,7 @@ func TestUnusableOffer(t *testing.T) {
 	t.Parallel()
 	both(t, setting{}, func(t *testing.T, p parties) {
 		a := p.caller.dial(number)
-		head := strings.Split(a.sdp.String(), "m=audio")[0]
+		head, _, _ := strings.Cut(a.sdp.String(), "m=audio")
 		for _, media := range []string{
 			"m=audio 7000 RTP/AVP 97\r\na=rtpmap:97 speex/8000\r\n",
 			"m=video 7000 RTP/AVP 34\r\n",

@@ -41,10 +41,7 @@ type Peer struct {
 func Start(t testing.TB, r Role, scenario string) *Peer {
 	t.Helper()
 	binary := rig.Need(t, "sipp", "sip-tester")
-	dir, err := os.MkdirTemp(t.TempDir(), r.Name+"-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
 	file := filepath.Join(dir, "scenario.xml")
 	if err := os.WriteFile(file, []byte(scenario), 0o600); err != nil {
 		t.Fatal(err)
