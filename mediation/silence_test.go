@@ -3,6 +3,7 @@ package mediation
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"causeway/internal/conf"
@@ -148,4 +149,28 @@ func TestNoMediaTimeoutWhileRinging(t *testing.T) {
 	if r.call.at() != inviting {
 		t.Fatalf("%s", r.call.at())
 	}
+}
+
+// The call's own goroutine looks, in the rhythm of its ticker.
+func TestSilentCallEndsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigOptions{offer: describe{}.text(), pool: conf.SRTPRejected, gateway: conf.SRTPRejected})
+		r.srv.now = time.Now
+		r.srv.cfg.RingTimeout, r.srv.cfg.MediaTimeout = time.Hour, 20*time.Second
+		go r.call.run()
+		time.Sleep(time.Minute) // it rings
+		synctest.Wait()
+		r.sessions[theCallee].state = sip.Accepted
+		r.call.post(theCallee)(sip.Event{Kind: sip.Answered, Code: 200, SDP: describe{port: 4010}.text()})
+		synctest.Wait()
+		r.call.post(theCaller)(sip.Event{Kind: sip.Confirmed})
+		began := time.Now()
+		<-r.call.done
+		if took := time.Since(began); took < 20*time.Second || took > 20*time.Second+2*silenceStep {
+			t.Errorf("ended after %v", took)
+		}
+		if rec := r.srv.records().records; len(rec) != 1 || rec[0].Code != 408 {
+			t.Errorf("records %+v", rec)
+		}
+	})
 }
