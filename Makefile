@@ -7,7 +7,7 @@ GO      ?= go
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 # The tests that run causeway as a process and drive real peers. They come last,
 # one package after the other, because they want the machine's two cores and ports.
-PEERED  = ./test/interop ./test/signalling ./test/proxies ./test/media ./test/turn ./test/attack ./test/turnload
+PEERED  = ./test/interop ./test/signalling ./test/proxies ./test/media ./test/srtp ./test/turn ./test/attack ./test/turnload
 UNIT    = $(shell $(GO) list ./... | grep -vxF "$$($(GO) list $(PEERED))")
 FUZZFOR ?= 10s
 
