@@ -136,7 +136,8 @@ func (l *learning) find(from netip.AddrPort) *rival {
 // be. It says whether the source is the peer from now on.
 func (h *half) audition(from netip.AddrPort, hd *header, now time.Time) bool {
 	l := &h.learning
-	if h.secure != 0 || !h.remote.IsValid() || !l.open(now) || h.receiveKind[hd.payload] == 0 ||
+	if h.secure != 0 || !h.remote.IsValid() || !l.open(now) ||
+		h.receiveKind[hd.payload] == 0 || hd.ssrc == h.out.ssrc || // not what we take, or what we sent
 		!l.prove(from, hd.ssrc, hd.sequence, true) {
 		return false
 	}

@@ -373,6 +373,9 @@ func TestOnlyRTPOfOursProves(t *testing.T) {
 		p = talk(i, uint32(100+i)) // of another stream each
 		s.raw(outer, p.bytes())
 	}
+	for i := range 10 { // what we sent, thrown back
+		s.raw(attacker, talk(i, s.b.halves[Pool].out.ssrc).bytes())
+	}
 	if to := s.sent(); to != home {
 		t.Errorf("ours go to %v", to)
 	}
