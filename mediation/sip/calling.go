@@ -275,6 +275,9 @@ func (u *usage) inviteFailed(c *client, f *Failure) {
 			u.env.report(u.calling.target, f)
 		}
 		if u.failOver() {
+			if f.Code == 408 {
+				c.late = u.now.Add(cancelTimeout)
+			}
 			return
 		}
 	}

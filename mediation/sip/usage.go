@@ -136,6 +136,9 @@ type client struct {
 	flow    transport.Flow // on which it went out, set by who sent it; zero before
 	tries   int            // how often its like was challenged
 	final   bool           // a final response, or failure, was handled
+	// late: until then a 2xx may come to an INVITE that was given up and sent to
+	// another target; it gets ACK and BYE.
+	late time.Time
 }
 
 // server is a server transaction of the usage.
@@ -298,6 +301,11 @@ func (u *usage) response(now time.Time, key string, res *sip.Response, flow tran
 	for _, c := range u.clients {
 		if c.tx.Key() != key {
 			continue
+		}
+		if c.late.After(now) {
+			u.reacknowledge(c, res)
+			u.sweep()
+			return
 		}
 		up, ack := c.tx.Receive(now, res)
 		if ack != nil {
@@ -480,6 +488,7 @@ func (u *usage) next() time.Time {
 	}
 	for _, c := range u.clients {
 		earlier(c.tx.Next())
+		earlier(c.late)
 	}
 	for _, s := range u.servers {
 		earlier(s.tx.Next())
@@ -500,7 +509,7 @@ func (u *usage) sweep() {
 	}
 	kept := u.clients[:0]
 	for _, c := range u.clients {
-		if c.tx.State() == transaction.Terminated {
+		if c.tx.State() == transaction.Terminated && !c.late.After(u.now) {
 			u.env.index.dropClient(c.tx.Key())
 			continue
 		}
