@@ -6,7 +6,7 @@
 GO      ?= go
 LINT    := $(GO) tool -modfile=tools/go.mod golangci-lint
 # The tests that run causeway as a process and drive real peers. They come last,
-# one package after the other, because they want the machine's two cores and ports.
+# two packages at a time: much of their time is waiting for timers.
 PEERED  = ./test/interop ./test/signalling ./test/proxies ./test/media ./test/srtp ./test/turn ./test/attack ./test/turnload
 UNIT    = $(shell $(GO) list ./... | grep -vxF "$$($(GO) list $(PEERED))")
 FUZZFOR ?= 10s
@@ -37,7 +37,7 @@ peers:
 
 # -v names every call that was made and, should a peer be missing, why its test was skipped.
 interop: peers
-	$(GO) test -v -count=1 -p=1 -timeout=9m $(PEERED)
+	$(GO) test -v -count=1 -p=2 -timeout=9m $(PEERED)
 
 soak: peers ## 200 calls a second for a minute over TCP and UDP, each 10 s long: about five minutes
 	$(GO) test -v -count=1 -timeout=15m -run='^TestTwoHundredCallsASecond$$' ./test/proxies -soak

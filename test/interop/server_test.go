@@ -26,7 +26,6 @@ type lab struct {
 	GatewayNetwork string
 	Media          string // port range of its own on the two media addresses
 	More           string // further lines below mediation:
-	Plain          bool   // without the race detector, for load
 
 	Dir   string
 	Admin string // HOST:PORT
@@ -109,9 +108,6 @@ func start(t *testing.T, l lab) *server {
 		t.Fatal(err)
 	}
 	binary := binaries.Checked
-	if l.Plain {
-		binary = binaries.Plain
-	}
 	return &server{t: t, lab: l, Causeway: rig.Serve(t, binary, l.Dir, text.String(), l.Admin)}
 }
 

@@ -385,7 +385,6 @@ func TestBrokenSessionDescriptions(t *testing.T) {
 		name, sdp string
 		want      []int
 	}{
-		{"nothing", "", []int{488}},
 		{"not SDP", "hello", []int{400}},
 		{"octets", "v=0\r\n\x00\x01\x02\xff\xfe\r\n", []int{400, 488}},
 		{"no media", usual, []int{488}},
