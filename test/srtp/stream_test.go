@@ -46,7 +46,7 @@ func (s *stage) call(theirs protection) *leg {
 // faults are the drops that say that the two ends don't agree about the protection or the stream. Others come and go
 // with what was under way when signalling changed.
 var faults = []string{
-	"authentication", "replay", "mki", "key_expired", "ssrc_limit", "malformed", "short", "protect", "new_source",
+	"authentication", "replay", "mki", "key_expired", "ssrc_limit", "malformed", "protect", "new_source",
 	"sequence_jump", "duplicate", "late", "rtcp_on_rtp_port", "rtp_on_rtcp_port",
 }
 
