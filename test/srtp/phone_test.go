@@ -77,9 +77,9 @@ func (v *sieve) sifted(message []byte) []byte {
 	return []byte(contentLength.ReplaceAllString(string(head), length) + "\r\n\r\n" + text)
 }
 
-// pinholes is how many plain packets baresip sends at most on a protected leg, to open NATs on the way: it does so where
-// a stream begins, and they are refused as what they are.
-const pinholes = 8
+// loneApplications is how many RTCP packets baresip sends at most that are no compound ones: APP packets named PING, on
+// their own, protected or in the clear, where a stream begins. They are refused as what they are, and do no harm.
+const loneApplications = 8
 
 // TestPhone: baresip in each suite that it has, called, and calling with the one that it offers. Each end hears the
 // other, and still does after a hold, under the same suite.
@@ -131,7 +131,7 @@ func TestPhone(t *testing.T) {
 				refused := map[string]uint64{}
 				for _, l := range r.Legs {
 					for _, reason := range []string{"authentication", "malformed"} {
-						if n := l.Receive.Drops[reason]; l.Side == pool && n > 0 && n <= pinholes {
+						if n := l.Receive.Drops[reason]; l.Side == pool && n > 0 && n <= loneApplications {
 							refused[reason] = n
 						}
 					}
