@@ -30,7 +30,7 @@ func TestInjectionWithoutTheKey(t *testing.T) {
 		forge.send(them, us, append(packet, tag...))
 	})
 	c.unharmed()
-	l.refused(map[string]int{"pool authentication": n})
+	l.refusedAsForged(pool, n)
 }
 
 // The same on the plain leg, from everywhere but the peer's address: whose address it is makes all the difference there.

@@ -156,6 +156,22 @@ func (l *lab) refused(want map[string]int) {
 	}
 }
 
+// refusedAsForged waits until causeway has refused n packets of a side for their tag or their number, and nothing else. A
+// forged packet that comes after the true one of its number looks like that one replayed.
+func (l *lab) refusedAsForged(side string, n int) {
+	l.t.Helper()
+	rig.Eventually(l.t, 5*time.Second, "causeway refuses what was forged", func() string {
+		got := l.attacks()
+		known := got[side+" authentication"] + got[side+" replay"]
+		delete(got, side+" authentication")
+		delete(got, side+" replay")
+		if known != n || len(got) > 0 {
+			return fmt.Sprintf("%d of %d, and %v", known, n, got)
+		}
+		return ""
+	})
+}
+
 // attacks are the drops without those of a telephone that talked before its answer was read.
 func (l *lab) attacks() map[string]int {
 	l.t.Helper()
