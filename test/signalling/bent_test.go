@@ -2,6 +2,7 @@ package signalling
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -371,4 +372,103 @@ func TestConnectionEndsWhileRinging(t *testing.T) {
 		p.caller.quiet(c.of("4xx INVITE"))
 		p.caller.quiet(c.of("5xx INVITE"))
 	})
+}
+
+// RFC 3261 8.2.2.2, 12: calls that share a Call-ID and differ in the tag are different calls.
+func TestTwoCallsWithOneCallID(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		c := p.caller.dial("+14255550124")
+		c.id = a.id
+		a.sendInvite(a.sdp.String())
+		b := p.callee.incoming(number)
+		c.sendInvite(c.sdp.String())
+		d := p.callee.incoming("+14255550124")
+		mine := func(x *call, what string) *message {
+			return p.caller.await(patience, what, func(m *message) bool { return x.is(m, what) && m.tag("From") == tag(x.local) })
+		}
+		b.respond(b.invite, "200 OK", b.sdp.String())
+		d.respond(d.invite, "200 OK", d.sdp.String())
+		for _, x := range []*call{a, c} {
+			res := mine(x, "200 INVITE")
+			x.establish(res)
+			x.ack(res, "")
+		}
+		b.expect("ACK")
+		d.expect("ACK")
+		a.send(a.request("BYE", ""))
+		mine(a, "200 BYE")
+		b.byes()
+		time.Sleep(200 * time.Millisecond)
+		d.none("BYE", "and the other call hung up")
+		c.send(c.request("BYE", ""))
+		mine(c, "200 BYE")
+		d.byes()
+	})
+}
+
+// RFC 3261 8.1.1.3, 12.1.1, 13.3.1: an INVITE that lacks what a dialog needs has 400, and one of RFC 2543 times, without a tag in
+// From, has either that or is served.
+func TestIncompleteInvites(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		for name, bend := range map[string]func(a *call, text string) string{
+			"no Contact": func(a *call, text string) string { return without(text, "Contact") },
+			"a Contact of no use": func(a *call, text string) string {
+				return strings.Replace(text, "Contact: <sip:", "Contact: <mailto:", 1)
+			},
+			"a CSeq of another":   func(a *call, text string) string { return strings.Replace(text, "CSeq: 1 INVITE", "CSeq: 1 BYE", 1) },
+			"a CSeq of no number": func(a *call, text string) string { return strings.Replace(text, "CSeq: 1 INVITE", "CSeq: x INVITE", 1) },
+			"a CSeq beyond 2**31": func(a *call, text string) string {
+				return strings.Replace(text, "CSeq: 1 INVITE", "CSeq: 4294967296 INVITE", 1)
+			},
+			"two Call-IDs": func(a *call, text string) string {
+				return strings.Replace(text, "\r\nCSeq", "\r\nCall-ID: other\r\nCSeq", 1)
+			},
+			"Max-Forwards of none": func(a *call, text string) string {
+				return strings.Replace(text, "Max-Forwards: 70", "Max-Forwards: x", 1)
+			},
+			"version 3": func(a *call, text string) string { return strings.Replace(text, " SIP/2.0\r\n", " SIP/3.0\r\n", 1) },
+		} {
+			a := p.caller.dial(number)
+			a.a.send(bend(a, a.request("INVITE", a.sdp.String())), nil)
+			res := a.a.awaitOr(2*time.Second, func(m *message) bool { return strings.Contains(m.raw, a.id) && m.code() >= 400 })
+			if res == nil {
+				// Dropped, then with a name.
+				if p.dropped(p.caller.side, "malformed")+p.dropped(p.caller.side, "invalid") == 0 {
+					t.Errorf("%s: neither answer nor a named drop", name)
+				}
+				continue
+			}
+			if !slices.Contains([]int{400, 416, 505}, res.code()) {
+				t.Errorf("%s: %s", name, res.first)
+			}
+		}
+		// That the callee heard of none of them is looked at in the end.
+		p.caller.quiet(func(m *message) bool { return m.code() == 400 })
+		a := p.caller.dial(number)
+		a.local = strings.Split(a.local, ";tag=")[0]
+		a.sendInvite(a.sdp.String())
+		m := a.a.await(patience, "final response", func(m *message) bool { return a.is(m, "4xx INVITE") || a.is(m, "100 INVITE") })
+		if m.code() == 100 {
+			b := p.callee.incoming(number)
+			b.answer()
+			a.answered()
+			p.hangUp(a, b)
+		} else {
+			a.ackFailure(m)
+		}
+	})
+}
+
+// without is a message without its headers of a name.
+func without(text, name string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, name+":") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }

@@ -237,3 +237,85 @@ func reofferWithoutResponse(t *testing.T, p parties) func() {
 		}
 	}
 }
+
+// RFC 3264, RFC 3261 14.1: both sides hold at the same moment, again and again: in the end each knows of the other's, and when both
+// let go media flows again.
+func TestBothSidesHoldAtOnce(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a, b := p.talking()
+		for _, want := range []string{"inactive", "sendrecv"} {
+			var mine [2]*message
+			for i, c := range []*call{a, b} {
+				c.sdp.direction = want
+				c.sdp.version++
+				mine[i] = c.send(c.request("INVITE", c.sdp.String()))
+			}
+			settle(t, []*call{a, b}, mine, want)
+		}
+		began := time.Now()
+		hear(t, a, b, p.given(a), 0, 0, began)
+		hear(t, b, a, p.given(b), 0, 0, began)
+		p.hangUp(a, b)
+	})
+}
+
+// settle plays two user agents that have each sent a re-INVITE, until nothing is said for a while: they agree to what they are
+// offered as far as they want it, and ask again after 491.
+func settle(t *testing.T, calls []*call, mine [2]*message, want string) {
+	t.Helper()
+	open := [2]bool{true, true} // its own INVITE has no final response
+	// Longer than the wait of RFC 3261 14.1, since there may be one under way.
+	const rest = 110
+	for quiet := 0; quiet < rest || open[0] || open[1]; quiet++ {
+		if quiet > 3*rest {
+			t.Fatal("it does not come to rest")
+		}
+		for i, c := range calls {
+			m := c.a.awaitOr(20*time.Millisecond, func(m *message) bool {
+				return m.callID() == c.id && m.method() == "INVITE" && (m.code() == 0 || m.code() >= 200)
+			})
+			switch {
+			case m == nil:
+			case m.code() == 0 && open[i]:
+				quiet = 0
+				c.respond(m, "491 Request Pending", "")
+			case m.code() == 0:
+				quiet = 0
+				c.sdp.version++
+				agreed := c.sdp
+				agreed.direction = common(mirror(direction(m.body)), want)
+				c.respond(m, "200 OK", agreed.String())
+			case m.code() == 200:
+				quiet = 0
+				open[i] = false
+				c.ack(m, "")
+			default:
+				quiet = 0
+				c.invite = mine[i]
+				c.ackFailure(m)
+				time.Sleep(time.Duration(100+150*i) * time.Millisecond)
+				c.sdp.version++
+				mine[i] = c.send(c.request("INVITE", c.sdp.String()))
+			}
+		}
+	}
+	for _, c := range calls {
+		c.a.quiet(c.of("ACK"))
+	}
+}
+
+// common is what two directions have in common.
+func common(x, y string) string {
+	send := (x == "sendrecv" || x == "sendonly") && (y == "sendrecv" || y == "sendonly")
+	receive := (x == "sendrecv" || x == "recvonly") && (y == "sendrecv" || y == "recvonly")
+	switch {
+	case send && receive:
+		return "sendrecv"
+	case send:
+		return "sendonly"
+	case receive:
+		return "recvonly"
+	}
+	return "inactive"
+}

@@ -346,3 +346,20 @@ func TestRegistration(t *testing.T) {
 	})
 	l.stop(t)
 }
+
+// RFC 3261 22.2, 9.1: the caller gives up before the trunk's challenge comes: the INVITE is not sent again.
+func TestChallengeAfterCancel(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, trunkAuth())
+	pool, gateway := l.agents()
+	l.start()
+	a := pool.dial(number)
+	a.sendInvite(a.sdp.String())
+	b := gateway.incoming(number)
+	a.send(a.cancel())
+	a.expect("200 CANCEL")
+	a.refused(487)
+	b.refuse("401 Unauthorized", `WWW-Authenticate: Digest realm="trunk", nonce="n", algorithm=MD5`)
+	time.Sleep(500 * time.Millisecond)
+	l.idle()
+}

@@ -22,20 +22,22 @@
 //	                                   TestCancelDuringReliableProvisional, TestCancelOfNothing, TestRepeatedCancel, TestRingTimeout, TestSIPpCancels
 //	CANCEL and 200                     TestAnswerCrossesCancel, TestCancelAndAnswerAtOnce, TestForkAnswersAfterCancel, TestSIPpCancels
 //	BYE from both sides, before ACK    TestByeFromBothSides, TestByeBeforeAck, TestCalleeHangsUpAtOnce, TestByeDuringReoffer, TestSIPpHangsUp
-//	re-INVITE, UPDATE: hold, resume    TestHoldAndResume, TestHoldByZeroAddress, TestMediaDuringHold, TestBothSidesHold, TestCallThatBeginsOnHold, TestSIPpChanges
+//	re-INVITE, UPDATE: hold, resume    TestHoldAndResume, TestHoldByZeroAddress, TestMediaDuringHold, TestBothSidesHold, TestBothSidesHoldAtOnce, TestCallThatBeginsOnHold,
+//	                                   TestSIPpChanges
 //	re-INVITE, UPDATE: the rest        TestCodecPortAndAddressChange, TestCodecChangeIsConverted, TestReinviteWithoutOffer, TestUnusableReoffer,
 //	                                   TestReofferRefusedByTheOtherSide, TestRefreshWithoutChange, TestUpdateWithoutOffer, TestSIPpChanges
 //	491 and the retry                  TestGlare, TestGlareAndAnotherMind, TestGlareWhereThePeerIsFaster, TestChangeDuringChange, TestOfferThatIsPutOff,
 //	                                   TestSIPpGlare
 //	target refresh                     TestTargetRefresh, TestTargetRefreshMovesThePort, TestAckGoesToTheContact
-//	PRACK and 100rel                   TestReliableCallee, TestReliableCaller, TestPrackForNothing, TestUpdateInTheEarlyDialog, TestSIPpReliableProvisionals
+//	PRACK and 100rel                   TestReliableCallee, TestReliableCaller, TestPrackForNothing, TestUpdateInTheEarlyDialog, TestReliableForks, TestOfferInPrack,
+//	                                   TestSIPpReliableProvisionals
 //	session timers                     TestSessionTimers, TestSessionIntervalTooSmall, TestSessionIntervalTooSmallForTheCallee,
-//	                                   TestPeersWithoutSessionTimers, TestSIPpSessionIntervals
+//	                                   TestPeersWithoutSessionTimers, TestRefreshThatIsRefused, TestSIPpSessionIntervals
 //	500 with Retry-After, and without  TestInviteDuringInvite, TestUpdateDuringInvite, TestStaleAndReplayedRequests
 //	420 481 482 483 405 415 488        TestRefusedOutsideADialog, TestRefusedInADialog, TestMergedRequest, TestUnusableOffer, TestRequestAfterTheCall,
 //	                                   TestNearlyOfTheDialog, TestSIPpRefusals
 //	REFER refused                      TestRefusedInADialog, TestSIPpRefusals
-//	INFO with DTMF                     TestDigitsByInfo, TestDigitsWithoutTelephoneEvents, TestInfoBodies, TestSIPpInfo
+//	INFO with DTMF                     TestDigitsByInfo, TestDigitsWithoutTelephoneEvents, TestInfoBodies, TestDigitsInSuccession, TestSIPpInfo
 //	order                              TestAckAndReinviteInOneSegment, TestInviteAndCancelInOneSegment, TestResponsesAndRequestsInOneSegment,
 //	                                   TestReinviteOvertakesAck, TestSegmentsOfAMessage, TestManyCallsOnOneConnection
 //	the connection of the dialog       TestByeOnTheAcceptedConnection, TestCalleeHasItsOwnConnection, TestConnectionEndsDuringTheCall,
@@ -44,7 +46,7 @@
 //	large messages                     TestLargeRequestGoesOverTCP, TestLargeRequestWhereNobodyListens, TestLargeResponseStaysOnUDP
 //	heartbeat                          TestPeerStopsAnsweringOptions, TestPeerRefusesOptions, TestSIPpHeartbeat
 //	digest and REGISTER                TestTrunkAuthenticates, TestTrunkAuthenticatesInItsOwnCall, TestTrunkChallenges, TestChallengeWithoutCredentials,
-//	                                   TestRegistration, TestSIPpTrunkAuthenticates, TestSIPpRegistrar
+//	                                   TestChallengeAfterCancel, TestRegistration, TestSIPpTrunkAuthenticates, TestSIPpRegistrar
 //	headers that cross, topology       TestHeadersOfInvite, TestReasonCrosses, TestTextsOfRefusalsAreClean, TestRefusals, TestSIPpHeaders, and every other test
 //	limits                             TestMaxCalls, TestMaxCallRate, TestConnections, TestConnectionsOfProperPeers, TestMessageSizeAndHeaderCount, TestSIPpMaxCalls
 //	nothing of one call ends another   TestBystander

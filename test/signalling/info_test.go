@@ -1,6 +1,8 @@
 package signalling
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -125,4 +127,28 @@ func TestSIPpInfo(t *testing.T) {
 	play(t, "of the callee", setting{},
 		script{invites(usual()), mayHear("100"), mayHear("180"), hears("200"), acks(""), hears("BYE"), answers("200 OK", "")},
 		script{hears("INVITE"), answers("200 OK", usual()), hears("ACK"), waits(100 * time.Millisecond), digit, sends("BYE", ""), hears("200")}, nil)
+}
+
+// RFC 6086, RFC 4733 2.5.1.3: digits that come in quick succession are heard one after the other, all of them, in their order.
+func TestDigitsInSuccession(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a, b := p.talking()
+		began := time.Now()
+		const digits = "1234567890"
+		for _, d := range digits {
+			a.send(a.request("INFO", fmt.Sprintf("Signal=%c\r\nDuration=100\r\n", d), "Content-Type: application/dtmf-relay"))
+			a.expect("200 INFO")
+		}
+		time.Sleep(3 * time.Second)
+		all, _ := eventsOf(b.audio.packets(began))
+		var heard strings.Builder
+		for _, e := range all {
+			fmt.Fprintf(&heard, "%d", e.digit)
+		}
+		if heard.String() != digits {
+			t.Errorf("%s was dialled and %s heard", digits, heard.String())
+		}
+		p.hangUp(a, b)
+	})
 }

@@ -154,3 +154,21 @@ func TestManyCallsOnOneConnection(t *testing.T) {
 		silent.refuse("487 Request Terminated")
 	})
 }
+
+// RFC 3261 17.1.3, 18.1.2: a response is known by its branch, whatever connection it comes on.
+func TestResponseOnAnotherConnection(t *testing.T) {
+	t.Parallel()
+	both(t, setting{pool: "tcp", gateway: "tcp"}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		a.sendInvite(a.sdp.String())
+		b := p.callee.incoming(number)
+		other := p.callee.connect()
+		// A request first, so that the connection is a known one.
+		b.a.send(b.response(b.invite, "180 Ringing", ""), other)
+		a.expect("180 INVITE")
+		b.a.send(b.response(b.invite, "200 OK", b.sdp.String()), other)
+		b.expect("ACK")
+		a.answered()
+		p.hangUp(a, b)
+	})
+}

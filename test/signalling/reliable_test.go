@@ -255,3 +255,69 @@ func TestSIPpReliableProvisionals(t *testing.T) {
 			}
 		})
 }
+
+// RFC 3262 4, RFC 3261 13.2.2.4: two forks answer reliably, each in its own numbering: each has its PRACK in its own dialog. The
+// caller, which requires it too, has heard the first answer by then, and it stays; media is the fork's that answers.
+func TestReliableForks(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		a.sendInvite(a.sdp.String(), "Require: 100rel")
+		one := p.callee.incoming(number).fork("one")
+		two := one.fork("two")
+		for i, f := range []*call{one, two} {
+			f.reliable("183 Session Progress", 100*(i+1), f.sdp.String())
+			prack := f.hears("PRACK")
+			seq, _ := f.invite.seq()
+			if want := fmt.Sprintf("%d %d INVITE", 100*(i+1), seq); prack.header("RAck") != want || prack.uri() != f.contact {
+				t.Errorf("PRACK to fork %d: %s with RAck %q, want %s and %q", i+1, prack.uri(), prack.header("RAck"), f.contact, want)
+			}
+			f.respond(prack, "200 OK", "")
+		}
+		early := a.expect("183 INVITE")
+		a.prack(early, "")
+		a.expect("200 PRACK")
+		if again := a.a.awaitOr(500*time.Millisecond, a.of("183 INVITE")); again != nil {
+			a.prack(again, "")
+			a.expect("200 PRACK")
+		}
+		two.respond(two.invite, "200 OK", "")
+		two.hears("ACK")
+		res := a.answered()
+		if res.body != "" {
+			t.Errorf("offer and answer were over, and the 200 has a description:\n%s", res.body)
+		}
+		began := time.Now()
+		hear(t, a, two, early.body, 0, 0, began)
+		if n := one.audio.count(0, began.Add(60*time.Millisecond)); n != 0 {
+			t.Errorf("the other fork heard %d packets", n)
+		}
+		p.hangUp(a, two)
+	})
+}
+
+// RFC 3262 5: an offer in PRACK is answered in its 200.
+func TestOfferInPrack(t *testing.T) {
+	t.Parallel()
+	both(t, setting{}, func(t *testing.T, p parties) {
+		a := p.caller.dial(number)
+		a.sendInvite(a.sdp.String(), "Require: 100rel")
+		b := p.callee.incoming(number)
+		b.respond(b.invite, "183 Session Progress", b.sdp.String())
+		progress := a.expect("183 INVITE")
+		a.audio = newAudio(t, a.a.local.Addr())
+		a.sdp.port = int(a.audio.local().Port())
+		a.sdp.version++
+		a.prack(progress, a.sdp.String())
+		ok := a.expect("200 PRACK")
+		if ok.body == "" {
+			t.Fatalf("the offer in the PRACK has no answer:\n%s", ok.raw)
+		}
+		began := time.Now()
+		hear(t, b, a, b.invite.body, 0, 0, began)
+		hear(t, a, b, ok.body, 0, 0, began)
+		b.answer()
+		a.answered()
+		p.hangUp(a, b)
+	})
+}

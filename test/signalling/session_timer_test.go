@@ -276,3 +276,54 @@ func invitesAgain(body string, headers ...string) step {
 
 // unsettled forgets that the first INVITE had a final response: another one comes.
 func unsettled() step { return func(w *scenario) { w.settled = false } }
+
+// RFC 4028 7.3, 7.4, 10: what a peer may say to a refresh but 200: 422 has it come again with more, 405 to UPDATE as
+// re-INVITE, 491 after a while. A peer that sends a refresh may make the refreshing ours.
+func TestRefreshThatIsRefused(t *testing.T) {
+	t.Parallel()
+	const half = 45 * time.Second
+	for name, refuse := range map[string]func(t *testing.T, b *call, req *message){
+		"422": func(t *testing.T, b *call, req *message) {
+			b.respond(req, "422 Session Interval Too Small", "", "Min-SE: 240")
+			again := b.expect("UPDATE")
+			if seconds(again.header("Session-Expires")) < 240 || seconds(again.header("Min-SE")) != 240 {
+				t.Errorf("after 422: Session-Expires %q, Min-SE %q", again.header("Session-Expires"), again.header("Min-SE"))
+			}
+			b.respond(again, "200 OK", "", "Session-Expires: 240;refresher=uac", "Require: timer")
+		},
+		"405": func(t *testing.T, b *call, req *message) {
+			b.respond(req, "405 Method Not Allowed", "", "Allow: INVITE, ACK, CANCEL, BYE")
+			again := b.expect("INVITE")
+			if direction(again.body) != "sendrecv" {
+				t.Errorf("the re-INVITE offers %s", direction(again.body))
+			}
+			b.respond(again, "200 OK", b.sdp.String(), "Session-Expires: 90;refresher=uac", "Require: timer")
+			b.expect("ACK")
+		},
+		"491": func(t *testing.T, b *call, req *message) {
+			b.respond(req, "491 Request Pending", "")
+			again := b.expectWithin(10*time.Second, "UPDATE")
+			b.respond(again, "200 OK", "", "Session-Expires: 90;refresher=uac", "Require: timer")
+		},
+		"500": func(t *testing.T, b *call, req *message) {
+			b.respond(req, "500 Server Internal Error", "")
+			again := b.expectWithin(30*time.Second, "UPDATE") // before the end of the session
+			b.respond(again, "200 OK", "", "Session-Expires: 90;refresher=uac", "Require: timer")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			both(t, setting{patient: true}, func(t *testing.T, p parties) {
+				a := p.caller.dial(number)
+				a.sendInvite(a.sdp.String())
+				b := p.callee.incoming(number)
+				b.answer("Session-Expires: 90;refresher=uac", "Require: timer", "Allow: INVITE, ACK, CANCEL, BYE, UPDATE")
+				a.answered()
+				refuse(t, b, b.expectWithin(half+5*time.Second, "UPDATE"))
+				began := time.Now()
+				hear(t, a, b, p.given(a), 0, 0, began)
+				p.hangUp(a, b)
+			})
+		})
+	}
+}
