@@ -353,10 +353,10 @@ func (m *model) sendAs(kind Kind) (Payload, string) {
 			return p, ""
 		}
 	}
-	switch kind {
-	case Event:
+	if kind == Event {
 		return Payload{}, "no_event_kind"
-	case CN:
+	}
+	if kind == CN {
 		return Payload{}, "no_cn_kind"
 	}
 	for _, p := range m.send {
