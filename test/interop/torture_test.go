@@ -189,8 +189,11 @@ func TestTortureMessages(t *testing.T) {
 				// The RFC's messages share branches, and to a server requests of
 				// one branch are one transaction: each gets a branch of its own.
 				msg := torture(t, c.name)
-				// One that has none is told apart by its Call-ID (RFC 3261 17.2.3).
-				msg = bytes.ReplaceAll(msg, []byte("Call-ID: longreq"), []byte("Call-ID: "+network+"longreq"))
+				// One that has none is told apart by its Call-ID (RFC 3261 17.2.3), and so are
+				// requests that reach a server by two ways (8.2.2.2).
+				for _, name := range []string{"Call-ID: ", "\ni: "} {
+					msg = bytes.Replace(msg, []byte(name), []byte(name+network), 1)
+				}
 				if c.name == "badbranch" {
 					msg = bytes.ReplaceAll(msg, []byte("192.0.2.1;"), []byte("192.0.2."+map[string]string{"udp": "1;", "tcp": "2;"}[network]))
 				} else {
