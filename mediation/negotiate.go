@@ -196,6 +196,9 @@ func offerCrypto(policy conf.SRTPPolicy) (proto string, lines []sdp.Crypto) {
 
 // acceptAnswer checks the answer's protection against what we offered.
 func acceptAnswer(policy conf.SRTPPolicy, offered []sdp.Crypto, answer *sdp.Audio) (security, error) {
+	if policy == conf.SRTPRequired && !answer.Secure {
+		return security{}, conflictf("answer is %s, RTP/SAVP was offered", answer.Proto) // RFC 3264 6
+	}
 	if len(answer.Crypto) == 1 {
 		c := answer.Crypto[0]
 		p, served := media.ParseProfile(c.Suite)
@@ -208,7 +211,7 @@ func acceptAnswer(policy conf.SRTPPolicy, offered []sdp.Crypto, answer *sdp.Audi
 		}
 		return security{}, conflictf("answer accepts a=crypto %d %s, which was not offered so", c.Tag, c.Suite)
 	}
-	if policy == conf.SRTPRequired || answer.Secure || answer.HasCrypto {
+	if answer.Secure || answer.HasCrypto {
 		return security{}, conflictf("answer (%s) has no usable a=crypto", answer.Proto)
 	}
 	return security{}, nil
