@@ -25,6 +25,17 @@ func Build(dir string) (Binaries, error) {
 	return b, nil
 }
 
+// BuildChecked builds the Checked causeway alone into dir, as Build does.
+func BuildChecked(dir string) (string, error) {
+	out := filepath.Join(dir, "causeway-race")
+	err := build(out, "1", "-race")
+	if err == nil {
+		return out, nil
+	}
+	fmt.Fprintln(os.Stderr, "going on without the race detector:", err)
+	return BuildPlain(dir)
+}
+
 // BuildPlain builds the Plain causeway alone into dir, and returns its path.
 func BuildPlain(dir string) (string, error) {
 	out := filepath.Join(dir, "causeway")

@@ -339,10 +339,12 @@ func TestBystander(t *testing.T) {
 		}
 		close(stop)
 		<-done
-		sent, heard := int(a.audio.seq), b.audio.count(0, began)
-		if heard < sent*9/10 {
-			t.Errorf("of %d packets %d were heard", sent, heard)
-		}
+		rig.Eventually(t, patience, "what was said is heard", func() string {
+			if sent, heard := int(a.audio.seq), b.audio.count(0, began); heard < sent*9/10 {
+				return fmt.Sprintf("of %d packets %d", sent, heard)
+			}
+			return ""
+		})
 		p.hangUp(a, b)
 		if !p.Running() || p.Process.Stop(syscall.Signal(0), 0) == nil {
 			t.Error("causeway is gone")

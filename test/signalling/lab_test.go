@@ -77,7 +77,7 @@ func (l *lab) start() *lab {
 	l.t.Helper()
 	l.dir = l.t.TempDir()
 	admin := netip.AddrPortFrom(l.net.Addr(1), 8480).String()
-	l.Causeway = rig.Serve(l.t, binaries.Checked, l.dir, l.configuration(admin), admin)
+	l.Causeway = rig.Serve(l.t, causeway, l.dir, l.configuration(admin), admin)
 	return l
 }
 

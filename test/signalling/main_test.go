@@ -9,8 +9,8 @@ import (
 	"causeway/test/rig"
 )
 
-// Built once for all tests.
-var binaries rig.Binaries
+// causeway is the program under test, built once for all tests.
+var causeway string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -36,7 +36,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if binaries, err = rig.Build(dir); err != nil {
+	if causeway, err = rig.BuildChecked(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "signalling: build causeway:", err)
 		return 1
 	}
