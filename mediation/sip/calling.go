@@ -305,8 +305,7 @@ func (u *usage) fail(ev Event) {
 
 // challenged answers a challenge; false when there is nothing to answer with.
 func (u *usage) challenged(c *client, res *sip.Response) bool {
-	if res.StatusCode != 401 && res.StatusCode != 407 || u.auth == nil || c.tries >= maxChallenges ||
-		c.what == forCancel || u.state == Terminated && c.what != forBye && c.what != forStray || c.what == forInvite && (u.calling.wantCancel || c != u.calling.tx || u.state != Early) {
+	if res.StatusCode != 401 && res.StatusCode != 407 || u.auth == nil || c.tries >= maxChallenges || !u.wanted(c) {
 		return false
 	}
 	req, err := u.auth.retry(c.req, res)
@@ -328,6 +327,23 @@ func (u *usage) challenged(c *client, res *sip.Response) bool {
 		u.offer.tx = again
 	}
 	return true
+}
+
+// wanted says whether a request may go once more: what it was for is still to be
+// had.
+func (u *usage) wanted(c *client) bool {
+	switch c.what {
+	case forBye, forStray:
+		return true
+	case forCancel:
+		return false
+	case forInvite:
+		return u.state == Early && c == u.calling.tx && !u.calling.wantCancel
+	case forPrack: // of the INVITE under way
+		return !u.over() && (c.d == u.d || slices.ContainsFunc(u.forks, func(f *fork) bool { return f.d == c.d }))
+	default:
+		return !u.over()
+	}
 }
 
 // cancel gives the INVITE up: CANCEL goes as soon as a provisional response

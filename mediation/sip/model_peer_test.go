@@ -33,6 +33,7 @@ func (run *modelRun) beCalled() {
 	req.From().Params.Add("tag", run.peer)
 	req.CSeq().SeqNo = oneOf(run, "first CSeq", uint32(1), 0, 4711)
 	req.AppendHeader(run.peerContact())
+	run.sessionExpires(req, false)
 	switch oneOf(run, "100rel", "", "Supported", "Require") {
 	case "Supported":
 		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
@@ -58,6 +59,7 @@ func (run *modelRun) call() {
 	req := run.first("127.0.0.1", "127.0.0.2")
 	req.From().Params.Add("tag", "we")
 	req.AppendHeader(sip.NewHeader("Allow", allowValue))
+	req.AppendHeader(sip.NewHeader("Supported", "timer"))
 	var sdp []byte
 	if run.choose(3, "late offer") < 2 {
 		sdp = []byte(modelSDP)
@@ -67,6 +69,36 @@ func (run *modelRun) call() {
 	run.step(func(u *usage) { u.call(run.now, req, sdp) })
 }
 
+// sessionExpires asks for a session timer, or not, or for one that is too short.
+func (run *modelRun) sessionExpires(req *sip.Request, brief bool) {
+	add := func(name, value string) { req.AppendHeader(sip.NewHeader(name, value)) }
+	n := 7
+	if brief {
+		n = 9
+	}
+	switch run.choose(n, "session timer") {
+	case 2:
+		add("Supported", "timer")
+	case 3:
+		add("Supported", "timer")
+		add("Session-Expires", "600")
+	case 4:
+		add("Supported", "timer")
+		add("Session-Expires", "120;refresher=uac")
+		add("Min-SE", "110")
+	case 5:
+		add("Supported", "timer")
+		add("Session-Expires", "90;refresher=uas")
+	case 6:
+		add("Session-Expires", "600") // by a proxy
+	case 7:
+		add("Supported", "timer")
+		add("Session-Expires", "60")
+	case 8:
+		add("Session-Expires", "60")
+	}
+}
+
 func (run *modelRun) peerContact() *sip.ContactHeader {
 	return &sip.ContactHeader{Address: sip.Uri{Scheme: "sip", User: "p", Host: "127.0.0.2", Port: 5060}}
 }
@@ -74,15 +106,17 @@ func (run *modelRun) peerContact() *sip.ContactHeader {
 // act is one step of the walk.
 func (run *modelRun) act() {
 	run.t.Helper()
-	switch run.choose(10, "who") {
+	switch run.choose(21, "who") / 2 {
 	case 0, 1, 2:
 		run.order()
 	case 3, 4:
 		run.respond()
 	case 5, 6, 7:
 		run.request()
+	case 10:
+		run.lose()
 	default:
-		run.pass(oneOf(run, "wait", 10*time.Millisecond, 490*time.Millisecond, time.Second, 4*time.Second, 20*time.Second, 32*time.Second, 70*time.Second))
+		run.pass(oneOf(run, "wait", 10*time.Millisecond, 490*time.Millisecond, time.Second, 4*time.Second, 20*time.Second, 32*time.Second, 50*time.Second, 70*time.Second, 310*time.Second))
 	}
 }
 
@@ -283,6 +317,7 @@ func (run *modelRun) newRequest(method sip.RequestMethod) {
 	body := run.choose(2, "body") == 0
 	switch method {
 	case sip.INVITE, "UPDATE":
+		run.sessionExpires(req, true)
 		if body {
 			setSDP(req, []byte(modelSDP))
 		}
@@ -391,7 +426,7 @@ func (run *modelRun) respond() {
 		return
 	}
 	req := run.asked[n-1-run.choose(min(n, 4), "which")]
-	code := oneOf(run, "code", 200, 180, 491, 481, 488, 100, 183, 500, 408, 486, 487, 404)
+	code := oneOf(run, "code", 200, 180, 491, 481, 488, 100, 183, 500, 408, 486, 487, 404, 422, 401, 407, 503, 405)
 	res := sip.NewResponse(code, "Model")
 	sip.CopyHeaders("Via", req, res)
 	for _, h := range []sip.Header{req.From(), req.To(), req.CallID(), req.CSeq()} {
@@ -404,6 +439,7 @@ func (run *modelRun) respond() {
 	if run.choose(12, "SDP or not") == 11 {
 		body = !body
 	}
+	run.fillFailure(req, res)
 	if body && code > 100 && code < 300 {
 		setSDP(res, []byte(modelSDP))
 	} else {
@@ -416,6 +452,45 @@ func (run *modelRun) respond() {
 	run.in(res)
 }
 
+// fillFailure adds what a code calls for, and what a 2xx says of session timers.
+func (run *modelRun) fillFailure(req *sip.Request, res *sip.Response) {
+	add := func(name, value string) { res.AppendHeader(sip.NewHeader(name, value)) }
+	switch code := res.StatusCode; {
+	case code == 422:
+		add("Min-SE", oneOf(run, "Min-SE", "200", "100", "4000"))
+	case code == 401:
+		add("WWW-Authenticate", `Digest realm="r", nonce="`+oneOf(run, "nonce", "n", "m")+`"`)
+	case code == 407:
+		add("Proxy-Authenticate", `Digest realm="r", nonce="n", stale=true`)
+	case code == 500 && run.choose(2, "Retry-After") == 1:
+		add("Retry-After", "5")
+	case code == 200 && headerValue(req, "Session-Expires") != "":
+		asked, _ := sessionExpires(req)
+		switch run.choose(4, "Session-Expires") {
+		case 1:
+			add("Session-Expires", secondsText(asked)+";refresher=uac")
+		case 2:
+			add("Session-Expires", secondsText(asked)+";refresher=uas")
+		case 3:
+			add("Session-Expires", "90;refresher=uac")
+		}
+	}
+}
+
+// lose ends the connection; what follows comes on another.
+func (run *modelRun) lose() {
+	run.t.Helper()
+	if run.flow.Network == "udp" || run.o.invite == nil {
+		return
+	}
+	run.note("lost")
+	lost := run.flow
+	run.flow.ID++
+	run.o.connectionLost()
+	run.step(func(u *usage) { u.lost(run.now, lost) })
+	run.gone = run.gone || run.o.gone
+}
+
 // fillInviteResponse chooses the fork and whether it is reliable; it says whether
 // SDP is in its place.
 func (run *modelRun) fillInviteResponse(req *sip.Request, res *sip.Response) (body bool) {
@@ -423,6 +498,9 @@ func (run *modelRun) fillInviteResponse(req *sip.Request, res *sip.Response) (bo
 	tag := tagOf(req.To().Params)
 	if tag == "" && code > 100 {
 		tag = oneOf(run, "fork", "a", "b", "c")
+		if n := req.CSeq().SeqNo; n > 1 {
+			tag += fmt.Sprint(n) // another INVITE, other dialogs
+		}
 		res.To().Params.Add("tag", tag)
 	}
 	if code <= 100 || code >= 200 || len(req.Body()) == 0 {

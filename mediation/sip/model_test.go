@@ -60,18 +60,27 @@ func newModelRun(t tester, choose func(int, string) int) *modelRun {
 	network := []string{"udp", "tcp"}[choose(2, "network")]
 	run.random = []int64{0, 7, 1 << 30}[choose(3, "luck")]
 	run.flow = transport.Flow{Network: network, Remote: netip.MustParseAddrPort("127.0.0.2:5060"), ID: 1}
+	targets := 1 + choose(2, "targets")
+	run.o.targets = targets
 	run.u = &usage{env: &environment{
 		contact: func(string, transport.Flow) *sip.ContactHeader {
 			return &sip.ContactHeader{Address: sip.Uri{Scheme: "sip", Host: "127.0.0.1", Port: 5060}}
 		},
-		via:       func(network string, _ transport.Flow) *sip.ViaHeader { return run.via(network, "127.0.0.1", "u") },
-		targets:   func() []locate.Target { return []locate.Target{{Network: network, Addr: run.flow.Remote}} },
+		via: func(network string, _ transport.Flow) *sip.ViaHeader { return run.via(network, "127.0.0.1", "u") },
+		targets: func() []locate.Target {
+			return slices.Repeat([]locate.Target{{Network: network, Addr: run.flow.Remote}}, targets)
+		},
 		report:    func(locate.Target, *Failure) {},
 		random:    func(below int64) int64 { return min(run.random, below-1) },
 		index:     modelIndex{run},
 		userAgent: "model", host: "127.0.0.1", drops: &Drops{}, reliable: choose(2, "we do 100rel") == 1,
 	}}
 	run.u.refresh.u = run.u
+	run.u.env.timer = []SessionTimer{{}, {Expires: 100 * time.Second, Min: 90 * time.Second}, {Expires: 30 * time.Minute, Min: 90 * time.Second}}[choose(3, "timer")]
+	if run.o.credentials = choose(2, "credentials") == 1; run.o.credentials {
+		run.u.auth = newAuthorizer(Credentials{Username: "u", Password: "p"}, nil)
+		run.u.auth.cnonce = func() string { return "c" }
+	}
 	return run
 }
 
@@ -130,6 +139,13 @@ func signalOf(msg sip.Message, mine bool) signal {
 	g.rel = hasToken(msg, "Supported", "100rel")
 	g.update = hasToken(msg, "Allow", "UPDATE")
 	g.retryAfter = len(msg.GetHeaders("Retry-After")) > 0
+	g.needTimer = hasToken(msg, "Require", "timer")
+	g.timer = g.needTimer || hasToken(msg, "Supported", "timer")
+	_, _ = fmt.Sscanf(headerValue(msg, "Session-Expires"), "%d", &g.expires)
+	_, _ = fmt.Sscanf(headerValue(msg, "Min-SE"), "%d", &g.minSE)
+	if _, after, found := strings.Cut(headerValue(msg, "Session-Expires"), "refresher="); found {
+		g.refresher = after
+	}
 	if n, err := strconv.ParseUint(headerValue(msg, "RSeq"), 10, 32); err == nil && isResponse && g.needRel {
 		g.rseq = uint32(n)
 	}
@@ -158,8 +174,7 @@ func (run *modelRun) drain() {
 			case o.response != nil:
 				run.out(o.response)
 			case o.first != nil:
-				o.first.flow = run.flow
-				run.out(o.first.req)
+				run.send(o.first)
 			case o.again != nil:
 				run.out(o.again.req)
 			case o.ack != nil:
@@ -167,6 +182,20 @@ func (run *modelRun) drain() {
 			}
 		}
 	}
+}
+
+// send sends a request for the first time, if its connection can be had.
+func (run *modelRun) send(c *client) {
+	run.t.Helper()
+	run.out(c.req)
+	if run.closed || run.choose(25, "no connection") != 24 {
+		c.flow = run.flow
+		return
+	}
+	g := signalOf(c.req, true)
+	run.note("not sent")
+	run.o.transportError(run.o.find(true, g.branch, g.method))
+	run.u.failed(run.now, c, &Failure{Code: 503, Local: true})
 }
 
 func (run *modelRun) event(ev *Event) {
@@ -194,7 +223,7 @@ func (run *modelRun) out(msg sip.Message) {
 		run.responses = append(run.responses, m)
 	case *sip.Request:
 		if m.Method != sip.ACK && !slices.ContainsFunc(run.asked, func(r *sip.Request) bool {
-			return r.Method == m.Method && r.CSeq().SeqNo == m.CSeq().SeqNo && tagOf(r.To().Params) == tagOf(m.To().Params)
+			return r.Via().Value() == m.Via().Value() && r.Method == m.Method
 		}) {
 			run.asked = append(run.asked, m)
 		}
@@ -212,13 +241,16 @@ func scriptOf(g signal) string {
 		set  bool
 		name string
 	}{{g.sdp, "sdp"}, {g.dtmf, "dtmf"}, {g.foreign, "foreign"}, {g.rel, "rel"}, {g.needRel, "needrel"},
-		{g.update, "update"}, {g.retryAfter, "later"}, {!g.contact, "nocontact"}} {
+		{g.update, "update"}, {g.timer, "timer"}, {g.needTimer, "needtimer"}, {g.retryAfter, "later"}, {!g.contact, "nocontact"}} {
 		if f.set {
 			b.WriteString(" " + f.name)
 		}
 	}
 	if g.rseq != 0 {
 		fmt.Fprintf(&b, " rseq=%d", g.rseq)
+	}
+	if g.expires != 0 {
+		fmt.Fprintf(&b, " expires=%d refresher=%s minse=%d", g.expires, g.refresher, g.minSE)
 	}
 	if g.rack.rseq != 0 {
 		fmt.Fprintf(&b, " rack=%d/%d", g.rack.rseq, g.rack.seq)
@@ -301,7 +333,7 @@ func (run *modelRun) at(now time.Time) {
 }
 
 // checkSession is one random session.
-func checkSession(t tester, choose func(int, string) int, steps int) {
+func checkSession(t tester, choose func(int, string) int, more func() bool) {
 	t.Helper()
 	run := newModelRun(t, choose)
 	if choose(2, "role") == 0 {
@@ -309,10 +341,7 @@ func checkSession(t tester, choose func(int, string) int, steps int) {
 	} else {
 		run.call()
 	}
-	for range steps {
-		if run.u.finished() {
-			break
-		}
+	for more() && !run.u.finished() {
 		run.act()
 	}
 	run.finish()
@@ -340,8 +369,15 @@ func (run *modelRun) finish() {
 
 // TestModel walks sessions at random.
 func TestModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		choose := func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(t, what) }
-		checkSession(t, choose, rapid.IntRange(0, 30).Draw(t, "steps"))
-	})
+	for range modelRounds {
+		rapid.Check(t, func(t *rapid.T) {
+			choose := func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(t, what) }
+			steps := rapid.IntRange(0, 30).Draw(t, "steps")
+			checkSession(t, choose, func() bool { steps--; return steps >= 0 })
+		})
+	}
 }
+
+// modelRounds is how many times rapid's number of sessions is walked: most end
+// soon, and what is worth finding takes a few thousand.
+const modelRounds = 10

@@ -127,7 +127,8 @@ func (u *usage) offerResponse(c *client, res *sip.Response, flow transport.Flow)
 		u.lose(f)
 	case c.what == forRefresh && c.req.Method == "UPDATE" && (f.Code == 405 || f.Code == 501):
 		delete(u.peerAllow, "UPDATE")
-		u.sendRefresh()
+		u.refresh.hurry()
+		u.ready()
 	case f.Code == 500 && headerValue(res, "Retry-After") != "" && u.again():
 		u.offer.retry = u.now.Add(max(min(retryAfterOf(res), retryAfterMax*time.Second), refreshPause))
 	default:
@@ -158,6 +159,7 @@ func (u *usage) offerAccepted(c *client, res *sip.Response) {
 		sdp = sdpBody(res)
 	}
 	switch {
+	case c.req.Method == "UPDATE" && len(c.req.Body()) == 0: // a refresh
 	case sdp != nil:
 		u.tell(Event{Kind: OfferAnswered, SDP: sdp, message: res})
 	case c.what == forReoffer:
@@ -304,7 +306,7 @@ func (u *usage) receiveReinvite(s *server) {
 	case pending || len(u.answering.waiting) >= maxUnacked:
 		u.refuse(s, u.tooEarly())
 		return
-	case u.inviteUnderWay() || u.offer.tx != nil || u.awaitsAnswer():
+	case u.inviteUnderWay() || u.awaitsAnswer():
 		u.refuse(s, &Failure{Code: 491, Local: true})
 		return
 	case u.offer.from != nil || u.owesAnswer():
@@ -321,7 +323,7 @@ func (u *usage) receiveReinvite(s *server) {
 // receiveUpdate serves UPDATE (RFC 3311 5.2).
 func (u *usage) receiveUpdate(s *server) {
 	sdp := sdpOf(s.req)
-	if from := u.offer.from; from != nil && from.req.Method == "UPDATE" {
+	if from := u.offer.from; from != nil && from.req.Method == "UPDATE" && u.dialogOf(from.req) == u.dialogOf(s.req) {
 		u.refuse(s, u.tooEarly()) // with or without an offer
 		return
 	}
@@ -337,7 +339,7 @@ func (u *usage) receiveUpdate(s *server) {
 	switch {
 	case u.offer.from != nil || u.owesAnswer():
 		u.refuse(s, u.tooEarly())
-	case u.offer.tx != nil || u.awaitsAnswer() || u.state == Early && !u.answers && !u.answeredEarly(s.req):
+	case u.awaitsAnswer() || u.state == Early && !u.answers && !u.answeredEarly(s.req):
 		u.refuse(s, &Failure{Code: 491, Local: true})
 	case u.state == Early && u.answers && (!u.answering.sentSDP || u.reliable.holds()):
 		u.refuse(s, u.tooEarly())
@@ -353,10 +355,12 @@ func (u *usage) answeredEarly(req *sip.Request) bool {
 	return slices.ContainsFunc(u.forks, func(f *fork) bool { return f.tag == tag && f.answered })
 }
 
-// awaitsAnswer says whether a 2xx or reliable response of ours carries an offer
-// that has not been answered.
+// awaitsAnswer says whether an offer of ours, in a request, a 2xx or a reliable
+// response, has not been answered.
 func (u *usage) awaitsAnswer() bool {
-	return slices.ContainsFunc(u.answering.waiting, func(w *unacked) bool { return w.offered }) ||
+	tx := u.offer.tx
+	return tx != nil && len(tx.req.Body()) > 0 && u.offer.given == nil ||
+		slices.ContainsFunc(u.answering.waiting, func(w *unacked) bool { return w.offered }) ||
 		u.answering.lateSDP && u.reliable.out != nil && u.reliable.out.sdp != nil
 }
 

@@ -15,7 +15,10 @@ type oracleRule struct {
 	pracks bool
 }
 
-func (r oracleRule) allows(code int) bool {
+func (r oracleRule) allows(x *oracleRequest, code int) bool {
+	if code == 422 && x.brief() {
+		return true
+	}
 	if r.asks {
 		return code >= 200 && code < 300 || code >= 400
 	}
@@ -40,7 +43,7 @@ var oracleRules = []oracleRule{
 	{clause: "RFC 3261 15.1.1: the session is over with its BYE", codes: []int{481, 500},
 		when: func(_ *oracle, l *oracleLeg, _ *oracleRequest) bool { return l.over }},
 	{clause: "RFC 3261 13.2.2.4: an early dialog that another fork's answer left behind", codes: []int{481, 200},
-		when: func(o *oracle, l *oracleLeg, _ *oracleRequest) bool { return o.won != nil && l != o.won }},
+		when: func(o *oracle, l *oracleLeg, _ *oracleRequest) bool { return o.won != nil && l != o.won || l.of != nil }},
 	{clause: "RFC 3261 12.2.2: a number lower than one received, or a second request of the same", codes: []int{500},
 		when: func(_ *oracle, l *oracleLeg, x *oracleRequest) bool { return int64(x.seq) <= l.theirs }},
 
@@ -52,7 +55,7 @@ var oracleRules = []oracleRule{
 		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool { return o.pracked(l, x) == nil })},
 	{clause: "RFC 3262 5: PRACK without the answer", codes: []int{200, 400, 488}, pracks: true,
 		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool { return o.pracked(l, x).offers && !x.sdp })},
-	{clause: "RFC 3264 4: PRACK with an offer while one is open", codes: []int{400, 488, 491, 500}, pracks: true,
+	{clause: "RFC 3264 4: PRACK with an offer while one is open", codes: []int{400, 488, 491, 500}, later: true, pracks: true,
 		when: both(isMethod("PRACK"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool {
 			return x.sdp && !o.pracked(l, x).offers && l.offer != ""
 		})},
@@ -68,8 +71,14 @@ var oracleRules = []oracleRule{
 		when: both(isMethod("INVITE"), func(o *oracle, l *oracleLeg, _ *oracleRequest) bool { return o.inviteBusy(l, true) })},
 	{clause: "RFC 3264 4: an offer of ours is open", codes: []int{491},
 		when: both(isMethod("INVITE"), func(_ *oracle, l *oracleLeg, _ *oracleRequest) bool { return l.offer == "ours" })},
+	{clause: "RFC 3261 13.2.2.4: the ACK with our answer has not gone yet", codes: []int{500}, later: true,
+		when: both(isMethod("INVITE", "UPDATE"), func(o *oracle, l *oracleLeg, x *oracleRequest) bool {
+			return !o.callee && !l.acked && l.confirmed && o.invite.asks && (x.sdp || x.method == "INVITE")
+		})},
 	{clause: "RFC 6337 4.3: an offer of theirs is open", codes: []int{500}, later: true,
 		when: both(isMethod("INVITE"), func(_ *oracle, l *oracleLeg, _ *oracleRequest) bool { return l.offer == "theirs" })},
+	{clause: "RFC 4028 9: too short", codes: []int{422},
+		when: both(isMethod("INVITE"), func(_ *oracle, _ *oracleLeg, x *oracleRequest) bool { return x.brief() })},
 	{clause: "RFC 5407 3.1.4, RFC 3261 14.2: the owner decides", asks: true, when: isMethod("INVITE")},
 
 	{clause: "RFC 3311 5.2: an UPDATE of theirs is not answered yet", codes: []int{500}, later: true,
@@ -82,6 +91,8 @@ var oracleRules = []oracleRule{
 		when: both(isMethod("UPDATE"), func(_ *oracle, l *oracleLeg, x *oracleRequest) bool { return x.sdp && l.offer == "ours" })},
 	{clause: "RFC 3311 5.2: an offer of theirs is open", codes: []int{500}, later: true,
 		when: both(isMethod("UPDATE"), func(_ *oracle, l *oracleLeg, x *oracleRequest) bool { return x.sdp && l.offer == "theirs" })},
+	{clause: "RFC 4028 9: too short", codes: []int{422},
+		when: both(isMethod("UPDATE"), func(_ *oracle, _ *oracleLeg, x *oracleRequest) bool { return x.brief() })},
 	{clause: "RFC 3311 5.1: an offer before the first exchange, which the peer may not make", asks: true, later: true,
 		when: both(isMethod("UPDATE"), func(_ *oracle, l *oracleLeg, x *oracleRequest) bool { return x.sdp && l.agreed == 0 })},
 	{clause: "RFC 3311 5.2: the owner decides", asks: true,

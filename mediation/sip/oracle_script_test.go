@@ -18,7 +18,7 @@ import (
 //	at 32.5                    seconds since the beginning
 //
 // Options are sdp, dtmf, foreign, rel, needrel, update, later (Retry-After),
-// nocontact, rseq=N, rack=N/CSEQ, tag=T (the peer's; "p" unless said), branch=B
+// nocontact, timer and needtimer, expires=S, minse=S, refresher=R, rseq=N, rack=N/CSEQ, tag=T (the peer's; "p" unless said), branch=B
 // (made of method and number unless said).
 
 var scriptBegan = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -121,7 +121,7 @@ func parseSignal(words []string) (g signal, err error) {
 		g.branch = fmt.Sprint("INVITE", n)
 	}
 	flags := map[string]*bool{"sdp": &g.sdp, "dtmf": &g.dtmf, "foreign": &g.foreign, "rel": &g.rel,
-		"needrel": &g.needRel, "update": &g.update, "later": &g.retryAfter}
+		"needrel": &g.needRel, "update": &g.update, "later": &g.retryAfter, "timer": &g.timer, "needtimer": &g.needTimer}
 	for _, word := range words[2:] {
 		name, value, _ := strings.Cut(word, "=")
 		number, _ := strconv.Atoi(value)
@@ -130,6 +130,12 @@ func parseSignal(words []string) (g signal, err error) {
 			*flags[name] = true
 		case name == "nocontact":
 			g.contact = false
+		case name == "expires":
+			g.expires = number
+		case name == "minse":
+			g.minSE = number
+		case name == "refresher":
+			g.refresher = value
 		case name == "rseq":
 			g.rseq = uint32(number)
 		case name == "rack":

@@ -12,7 +12,7 @@ func (o *oracle) sent(g signal) {
 	case o.find(true, g.branch, g.method) != nil: // again (17.1)
 	case g.method == "CANCEL":
 		o.sentCancel(g)
-	case g.fork == "" && o.invite == nil:
+	case g.fork == "" && (o.invite == nil || o.retries):
 		o.sentFirst(g)
 	default:
 		o.sentRequest(g)
@@ -117,7 +117,7 @@ func (o *oracle) settled(l *oracleLeg, x *oracleRequest) {
 }
 
 func (o *oracle) sentFinal(x *oracleRequest, g signal) {
-	if !x.rule.allows(g.code) {
+	if !x.rule.allows(x, g.code) {
 		o.complain("%s: %v", x.rule.clause, g)
 	}
 	if !x.rule.asks && g.code == 500 && g.retryAfter != x.rule.later {
@@ -136,6 +136,9 @@ func (o *oracle) sentFinal(x *oracleRequest, g signal) {
 	success := g.code < 300
 	if success && g.method == "INVITE" {
 		o.sentAnswer(l, x, g)
+	}
+	if success && (g.method == "INVITE" || g.method == "UPDATE") && l == o.won && !l.over {
+		o.judgeTimer(x, g)
 	}
 	switch {
 	case success && (g.method == "INVITE" || g.method == "UPDATE" || g.method == "PRACK"):
@@ -183,6 +186,14 @@ func (o *oracle) offerInFinal(l *oracleLeg, x *oracleRequest, g signal) {
 func (o *oracle) sentFirst(g signal) {
 	x := &oracleRequest{signal: g, mine: true, at: o.now, asks: !g.sdp}
 	o.requests = append(o.requests, x)
+	o.judgeAsk(g)
+	if o.retries {
+		o.happened("INVITE again")
+		if g.seq <= o.invite.seq {
+			o.complain("RFC 3261 8.1.3.5: CSeq of %v", g)
+		}
+		o.retries, o.provisional, o.legs = false, false, nil
+	}
 	o.invite = x
 	if !g.contact || g.seq == 0 || g.seq >= 1<<31 {
 		o.complain("RFC 3261 8.1.1: %v", g)
@@ -235,7 +246,14 @@ func (o *oracle) sentRequest(g signal) {
 		o.happened("PRACK " + l.fork)
 		o.sentPrack(l, x)
 	case "INVITE", "UPDATE":
-		o.happened(g.method)
+		o.judgeAsk(g)
+		if !o.pay(g.method) {
+			if x.refresh = o.refreshes(l); x.refresh {
+				o.timer.asked = true
+			} else {
+				o.happened(g.method)
+			}
+		}
 		x.asks = g.method == "INVITE" && !g.sdp
 		if g.sdp {
 			l.offer, l.in = "ours", x
@@ -280,12 +298,12 @@ func (o *oracle) sentAck(g signal) {
 		return
 	}
 	for _, x := range o.requests {
-		if !x.mine || x.method != "INVITE" || x.seq != g.seq || (x.leg != l && x != o.invite) {
+		if !x.mine || x.method != "INVITE" || x.seq != g.seq || (x.leg != l && x != o.invite && l.of != x) {
 			continue
 		}
 		o.happened("ACK " + l.fork)
 		first := !x.acked
-		if x == o.invite {
+		if x == o.invite || l.of == x {
 			first = !l.acked
 			l.acked = true
 		}

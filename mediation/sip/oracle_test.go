@@ -34,6 +34,10 @@ type signal struct {
 	rel, needRel bool // 100rel in Supported, in Require
 	update       bool // UPDATE in Allow
 	retryAfter   bool
+
+	timer, needTimer bool // "timer" in Supported or Require, in Require
+	expires, minSE   int  // Session-Expires and Min-SE, seconds; 0 without
+	refresher        string
 }
 
 type oracleRAck struct {
@@ -61,14 +65,16 @@ func (g signal) String() string {
 // oracleRequest is a request and what became of it.
 type oracleRequest struct {
 	signal
-	mine  bool       // we sent it
-	leg   *oracleLeg // of our own first INVITE: of its answer
-	rule  oracleRule // theirs: which responses are right
-	last  int        // latest response; 0: none
-	echo  bool       // it came again: so may the latest response
-	final int
-	acked bool // INVITE with a 2xx
-	at    time.Time
+	mine    bool       // we sent it
+	refresh bool       // of the session timer, which nobody ordered
+	leg     *oracleLeg // of our own first INVITE: of its answer
+	rule    oracleRule // theirs: which responses are right
+	last    int        // latest response; 0: none
+	echo    bool       // it came again: so may the latest response
+	final   int
+	given   bool // up by us: no response said so
+	acked   bool // INVITE with a 2xx
+	at      time.Time
 
 	rseq     uint32 // re-INVITE of ours: last reliable response to it
 	asks     bool   // INVITE without offer, and none made yet
@@ -92,8 +98,9 @@ func (x *oracleRequest) busy() bool {
 // oracleLeg is a dialog, early or not: the session with one fork of the peer.
 type oracleLeg struct {
 	fork      string
-	confirmed bool // by a 2xx
-	acked     bool // we sent the ACK to the 2xx that made it
+	of        *oracleRequest // the first INVITE that made it, when another has followed that
+	confirmed bool           // by a 2xx
+	acked     bool           // we sent the ACK to the 2xx that made it
 	over      bool
 	lost      bool // by 481 or 408: BYE may still go
 
@@ -138,6 +145,12 @@ type oracle struct {
 	byeOrdered          bool // and held back (RFC 3261 15)
 	gone                bool // the owner has been told, or has said, that it is over
 	ask                 *oracleRequest
+	timer               oracleTimer
+	least               int       // Min-SE of a 422
+	targets             int       // addresses that the first INVITE may yet go to
+	retries             bool      // the first INVITE goes again
+	credentials         bool      // we have some
+	silent              bool      // the failure that is told is our own
 	waits               time.Time // after 491: no offer before
 
 	owed  map[string]time.Time    // what has to happen, by when; alternatives stand between bars
@@ -195,7 +208,7 @@ func (o *oracle) pay(key string) bool {
 			if w, has := o.may[key]; has && o.now.Before(w.from) {
 				o.complain("%s too early by %v", key, w.from.Sub(o.now))
 			}
-			if o.now.After(by) && key != "event offer_again" {
+			if o.now.After(by) && !strings.Contains(owed, "event offer_again") {
 				o.complain("%s too late by %v", key, o.now.Sub(by))
 			}
 			delete(o.owed, owed)
@@ -224,11 +237,14 @@ func (o *oracle) at(now time.Time) {
 		case x.mine && x.open() && (x.last == 0 || x.method != "INVITE") && !now.Before(x.at.Add(oracle64T1)):
 			g := x.signal // 8.1.3.1
 			g.code, g.sdp = 408, false
+			o.silent = true
 			o.receivedResponse(g)
+			o.silent = false
 		case !x.mine && !x.until.IsZero() && !now.Before(x.until):
 			o.unacknowledged(x)
 		}
 	}
+	o.timerAt()
 	if o.callee && o.invite.open() {
 		for _, r := range o.invite.leg.unsaid {
 			if !now.Before(r.until) { // RFC 3262 3
@@ -269,14 +285,15 @@ func (o *oracle) unacknowledged(x *oracleRequest) {
 // returns what was wrong since the last time.
 func (o *oracle) settle() []string {
 	o.settleRepeats()
-	if o.accepted && o.invite.open() && len(o.invite.leg.unsaid) == 0 {
+	o.settleRefresh()
+	if o.accepted && o.invite.open() && len(o.invite.leg.unsaid) == 0 && o.ask == nil {
 		o.complain("2xx did not happen, and nothing holds it back")
 	}
 	for _, x := range o.requests {
 		x.echo = false
 	}
 	for key, by := range o.owed {
-		if !by.After(o.now) && !(key == "event offer_again" && o.blocked()) {
+		if !by.After(o.now) && !(strings.Contains(key, "event offer_again") && o.blocked()) {
 			o.complain("%s did not happen", key)
 			delete(o.owed, key)
 		}
@@ -403,8 +420,12 @@ func (o *oracle) told(kind EventKind) {
 		// Cancelled, and nothing came of it (9.1): the INVITE is given up.
 		if o.invite.open() {
 			o.invite.final = 487
-			o.refused()
 		}
+		for _, l := range o.legs {
+			o.over(l)
+		}
+		o.forgive("CANCEL")
+		o.retries = false
 		o.finished()
 	case Cancelled, Ended:
 		o.finished()

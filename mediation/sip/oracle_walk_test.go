@@ -9,6 +9,7 @@ import (
 
 // received takes a message that reached us.
 func (o *oracle) received(g signal) {
+	o.peerUpdate = o.peerUpdate || g.update
 	x := o.find(false, g.branch, g.method)
 	switch {
 	case g.code != 0:
@@ -195,6 +196,10 @@ func (o *oracle) receivedResponse(g signal) {
 		return // stray
 	}
 	again := !x.open()
+	if x.given && x.leg == nil && x.method == "INVITE" && g.code >= 200 && g.code < 300 {
+		o.lateAnswer(x, g)
+		return
+	}
 	if g.code < 200 {
 		if again {
 			return
@@ -211,13 +216,13 @@ func (o *oracle) receivedResponse(g signal) {
 		return // the transaction's
 	}
 	if !again {
-		x.final, x.last = g.code, g.code
+		x.final, x.last, x.given = g.code, g.code, o.silent
 	}
 	switch {
 	case x == o.invite && g.code < 300:
 		o.answer(x, g)
 	case x == o.invite:
-		o.refused()
+		o.refused(g.code)
 	case x.method == "INVITE" && g.code < 300 && again:
 		if o.now.Before(x.until) {
 			o.owe(0, "ACK "+x.leg.fork)
@@ -315,6 +320,7 @@ func (o *oracle) answer(x *oracleRequest, g signal) {
 		l.offer, l.in = "", nil // never answered
 	}
 	if o.won == nil {
+		o.settleTimer(g, g.refresher != "uas")
 		o.won, x.leg, x.until = l, l, o.now.Add(oracle64T1)
 		for _, other := range o.legs {
 			if other != l {
@@ -337,8 +343,32 @@ func (o *oracle) answer(x *oracleRequest, g signal) {
 	o.owe(0, "BYE "+l.fork)
 }
 
-// refused takes a failure of our first INVITE.
-func (o *oracle) refused() {
+// lateAnswer takes a 2xx to a first INVITE that was given up and went elsewhere:
+// like that of a fork it is acknowledged and ended while its transaction lasts.
+func (o *oracle) lateAnswer(x *oracleRequest, g signal) {
+	l := o.leg(g.fork)
+	if l == nil {
+		l = &oracleLeg{fork: g.fork, of: x, confirmed: true, theirs: -1}
+		o.legs = append(o.legs, l)
+	}
+	o.allow(0, 0, "ACK "+l.fork, "BYE "+l.fork)
+}
+
+// refused takes a failure of our first INVITE: it may go to the next address
+// (RFC 3263 4.3), once more with what it lacked, or fail.
+func (o *oracle) refused(code int) {
+	switch {
+	case o.wantCancel:
+	case (o.silent || code == 503) && o.targets > 1 && len(o.legs) == 0:
+		o.targets--
+		o.retries = true
+		o.owe(0, "INVITE again")
+		return
+	case !o.silent && (code == 422 || o.credentials && (code == 401 || code == 407)):
+		o.retries = true
+		o.owe(0, "INVITE again", "event failed")
+		return
+	}
 	for _, l := range o.legs {
 		o.over(l)
 	}
@@ -351,6 +381,15 @@ func (o *oracle) finalInDialog(x *oracleRequest, g signal) {
 	l := x.leg
 	if l == nil { // CANCEL of the first INVITE
 		return
+	}
+	if o.credentials && (g.code == 401 || g.code == 407) && o.challenged(x) {
+		return
+	}
+	if g.code < 300 && (x.method == "INVITE" || x.method == "UPDATE") && l == o.won && !l.over {
+		o.settleTimer(g, g.refresher != "uas")
+	}
+	if g.code == 422 && (x.method == "INVITE" || x.method == "UPDATE") {
+		o.least = max(o.least, g.minSE)
 	}
 	offered := x.answered || l.in == x && l.offer == "ours"
 	if l.in == x {
@@ -379,6 +418,13 @@ func (o *oracle) finalInDialog(x *oracleRequest, g signal) {
 	case x.method != "INVITE" && x.method != "UPDATE":
 	case g.code < 300 && (g.sdp || x.answered) && offered:
 		o.tell(OfferAnswered)
+	case g.code == 491 && x.refresh:
+		o.waits = o.now.Add(4 * time.Second)
+	case x.refresh: // it is tried again
+		o.allow(0, 0, "INVITE", "UPDATE")
+		if g.retryAfter {
+			o.waits = o.now.Add(10 * time.Second)
+		}
 	case g.code < 300 && offered: // no answer
 		o.allow(0, 0, "BYE "+l.fork)
 		o.tell(OfferAnswered, OfferRefused, Ended)
@@ -386,9 +432,30 @@ func (o *oracle) finalInDialog(x *oracleRequest, g signal) {
 	case g.code == 491 && offered:
 		o.glare()
 	case offered:
+		if g.retryAfter {
+			o.waits = o.now.Add(10 * time.Second)
+		}
 		o.allow(0, oracleEver, "INVITE", "UPDATE", "event offer_again")
 		o.owe(10*time.Second, "event offer_refused", "event offer_again", "INVITE", "UPDATE", "event ended")
 	}
+}
+
+// challenged takes a challenge of a request in a dialog, which may go again.
+func (o *oracle) challenged(x *oracleRequest) bool {
+	l := x.leg
+	switch x.method {
+	case "BYE":
+		l.lost = true
+		o.allow(0, 0, "BYE "+l.fork)
+	case "PRACK":
+		l.heard = append(l.heard, &oracleReliable{rseq: x.rack.rseq, seq: x.rack.seq})
+		o.allow(0, 0, "PRACK "+l.fork)
+	case "INFO":
+		o.allow(0, 0, "INFO")
+	default:
+		return false
+	}
+	return true
 }
 
 // glare: 491 to our offer (14.1): the owner of the Call-ID waits 2.1 to 4 s, the

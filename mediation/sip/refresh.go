@@ -142,6 +142,13 @@ func (r *refresh) answer(req *sip.Request, res *sip.Response) {
 	r.start(interval, role == "uas")
 }
 
+// hurry makes our refresh due now.
+func (r *refresh) hurry() {
+	if !r.due.IsZero() {
+		r.due = r.u.now
+	}
+}
+
 func (u *usage) tickRefresh() {
 	r := &u.refresh
 	if u.state != Established && u.state != Accepted {

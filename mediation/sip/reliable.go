@@ -162,7 +162,7 @@ func (u *usage) receivePrack(s *server) {
 	case sdp != nil && p.sdp != nil && u.answering.lateSDP:
 		u.reply(s, u.ok(s.req))
 		u.tell(Event{Kind: OfferAnswered, SDP: sdp, message: s.req})
-	case sdp != nil && (u.offer.from != nil || u.offer.tx != nil || u.awaitsAnswer() || u.state == Early && (!u.answering.sentSDP || u.reliable.holds())):
+	case sdp != nil && (u.awaitsAnswer() || u.state == Early && (!u.answering.sentSDP || u.reliable.holds())):
 		u.refuse(s, &Failure{Code: 488, Local: true, Warning: "an offer is under way"}) // RFC 3264 4
 	case sdp != nil && u.offer.from != nil:
 		u.refuse(s, u.tooEarly())
