@@ -81,6 +81,13 @@ func TestMediaTimeout(t *testing.T) {
 			hold(r, theCaller, "sendrecv")
 			r.pass(now, 70*time.Second)
 		}, ends: true, side: "pool"},
+		"a hold is no silence": {limit: time.Minute, play: func(r *rig, now *time.Time) {
+			r.pass(now, time.Minute, media.Pool, media.Gateway)
+			hold(r, theCaller, "sendonly")
+			r.pass(now, time.Hour)
+			hold(r, theCaller, "sendrecv")
+			r.pass(now, 55*time.Second)
+		}},
 		"spared without RTCP": {limit: time.Minute, needsRTCP: true, play: func(r *rig, now *time.Time) { r.pass(now, time.Hour, media.Pool) },
 			silent: [2]time.Duration{media.Gateway: time.Hour - silenceStep}},
 		"not spared with RTCP": {limit: time.Minute, needsRTCP: true, play: func(r *rig, now *time.Time) {

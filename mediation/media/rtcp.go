@@ -116,7 +116,7 @@ func validRTCP(b []byte, reduced bool) bool {
 		end := length
 		if b[0]&0x20 != 0 {
 			pad := int(b[length-1])
-			if length != len(b) || pad == 0 || pad%4 != 0 || pad > length-4 {
+			if length != len(b) || pad == 0 || pad%4 != 0 {
 				return false // only the last packet may be padded (section 6.4.1)
 			}
 			end -= pad
