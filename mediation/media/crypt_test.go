@@ -83,9 +83,9 @@ func TestBridgesProtectedAndPlain(t *testing.T) {
 func TestRollover(t *testing.T) {
 	eachProfile(t, func(t *testing.T, p Profile) {
 		r, phone := secured(t, p)
-		const first = 62_000
+		const first = 65_000
 		r.b.halves[Pool].out.lastSequence = first
-		for i := first; i < first+8000; i++ {
+		for i := first; i < first+1200; i++ {
 			r.in(Pool, phone.protect(talk(i, 7).bytes()))
 			r.in(Gateway, talk(i, 8).bytes())
 			toGateway, toPool := r.out(Gateway), r.out(Pool)

@@ -336,14 +336,14 @@ func TestOwnKeyIsUsedUp(t *testing.T) {
 // the peer is now; and one that nothing was ever sent of ends without a word.
 func TestGoodbyeOfTheOldStream(t *testing.T) {
 	eachProfile(t, func(t *testing.T, p Profile) {
-		r, phone := secured(t, p)
+		r, _ := secured(t, p)
 		leg := secureLeg(Pool, p)
 		leg.SRTP.Local = key(p, 90)
 		r.set(Pool, leg)
 		if r.outRTCP(Pool) != nil {
 			t.Error("a stream that never was is said to end")
 		}
-		phone = newPhone(t, leg.SRTP)
+		phone := newPhone(t, leg.SRTP)
 		r.in(Gateway, talk(1, 8).bytes())
 		before := r.b.halves[Pool].out.ssrc
 		leg.SRTP = &SRTP{Profile: p, Local: key(p, 91), Remote: leg.SRTP.Remote}

@@ -49,9 +49,9 @@ func TestSetAgainAfterRollover(t *testing.T) { eachProfile(t, setAgainAfterRollo
 func setAgainAfterRollover(t *testing.T, p Profile) {
 	start := func(t *testing.T) *dialog {
 		d := newDialog(t, p)
-		d.i = 65_000
-		d.b.halves[Pool].out.lastSequence = 65_000 // not by chance in the lower half
-		if err := d.both(1000); err != nil {
+		d.i = 65_450
+		d.b.halves[Pool].out.lastSequence = 65_450 // not by chance in the lower half
+		if err := d.both(150); err != nil {
 			t.Fatal(err)
 		}
 		roc, _ := d.phone.recv.ROC(d.b.halves[Pool].out.ssrc)
@@ -200,6 +200,46 @@ func TestShortPacketOfTheOldSuite(t *testing.T) {
 	if n := len(d.out(Gateway)); n != 1 {
 		t.Errorf("%d packets passed; drops %v", n, d.drops(Pool))
 	}
+}
+
+// What the opener keeps of keys, to know them by when they come back, is wiped too: of
+// those that nothing came under with the next change, of the others when the call ends.
+func TestRememberedKeysAreWiped(t *testing.T) {
+	eachProfile(t, func(t *testing.T, p Profile) {
+		d := newDialog(t, p)
+		h := &d.b.halves[Pool]
+		var used, unused [][]byte
+		for i := range byte(3 * keyHistory) {
+			if i%2 == 0 {
+				if err := d.both(2); err != nil && i == 0 {
+					t.Fatal(err)
+				}
+				used = append(used, h.open.now.key)
+			} else {
+				unused = append(unused, h.open.now.key)
+			}
+			d.rekey(d.leg.SRTP.Local, key(p, 100+i))
+		}
+		wiped := func(keys [][]byte) (n int) {
+			for _, k := range keys {
+				if bytes.Equal(k, make([]byte, len(k))) {
+					n++
+				}
+			}
+			return n
+		}
+		if n := wiped(unused); n < len(unused)-1 {
+			t.Errorf("%d of %d unused keys are wiped", n, len(unused))
+		}
+		if n := wiped(used); n < len(used)-keyHistory-1 || len(h.open.past) > keyHistory+1 {
+			t.Errorf("%d of %d used keys are wiped, %d remembered", n, len(used), len(h.open.past))
+		}
+		unused = append(unused, h.open.now.key)
+		d.b.Close()
+		if n := wiped(append(used, unused...)); n != len(used)+len(unused) {
+			t.Errorf("%d of %d keys are wiped in the end", n, len(used)+len(unused))
+		}
+	})
 }
 
 // Our copies of the keys are wiped when they are not needed any more, and the
