@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"causeway/bench/ua"
 	"causeway/internal/conf"
 	"causeway/mediation/media"
 	"causeway/mediation/sip"
@@ -180,4 +181,36 @@ func TestSilentCallEndsByItself(t *testing.T) {
 			t.Errorf("records %+v", rec)
 		}
 	})
+}
+
+// On the wire both ends get BYE with its Reason, and the ports come back.
+func TestMediaTimeoutOnTheWire(t *testing.T) {
+	t.Parallel()
+	// No time at all is what even peers that talk go beyond.
+	s := newTestServer(t, func(m *conf.Mediation) { m.MediaTimeout = time.Nanosecond })
+	answered := make(chan *ua.Call, 1)
+	client, _ := ends(t, s, ua.Config{}, ua.Config{OnInvite: func(c *ua.Call) ua.Reply { answered <- c; return ua.Reply{} }})
+	call, err := client.Call(within(t), s.uri(media.Pool, "+14255550100"), ua.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*ua.Call{call, <-answered} {
+		select {
+		case <-c.Done():
+		case <-time.After(6 * silenceStep):
+			t.Fatal("the call goes on")
+		}
+		if by, reason := c.EndedBy(); by != ua.Remote || reason != `SIP;cause=408;text="media timeout"` {
+			t.Errorf("ended by %s, Reason %s", by, reason)
+		}
+	}
+	r := s.records().wait(t, 1)[0]
+	if r.Code != 408 || r.EndedBy != causeway || r.Answer == nil || !strings.Contains(r.Reason, "no media from the pool side") {
+		t.Errorf("record %+v", r)
+	}
+	for _, l := range r.Legs {
+		if l.Source == "" || l.Source != l.Remote || l.Moves != 0 || l.SilentMS != nil {
+			t.Errorf("leg %+v", l)
+		}
+	}
 }
