@@ -123,6 +123,9 @@ func (u *usage) offerResponse(c *client, res *sip.Response, flow transport.Flow)
 		u.sendOffer(c.req.Method, c.req.Body(), c.what)
 	case f.Code == 491 && u.again():
 		u.offer.retry = u.now.Add(u.glareWait())
+		if c.what == forRefresh {
+			u.refresh.due = u.offer.retry
+		}
 	case f.Code == 481 || f.Code == 408:
 		u.lose(f)
 	case c.what == forRefresh && c.req.Method == "UPDATE" && (f.Code == 405 || f.Code == 501):
