@@ -137,8 +137,14 @@ func TestPhone(t *testing.T) {
 					}
 				}
 				checked(t, r, pool, suite, refused)
-				if c := phone.Counts(5 * time.Second); c.Refused != 0 {
-					t.Errorf("the phone could not open %d packets", c.Refused)
+				unopened := phone.Counts(5 * time.Second).Refused
+				if suite == "AES_CM_128_HMAC_SHA1_32" {
+					// baresip 1.0.0 expects, and puts, 32-bit tags on RTCP as well, where RFC 4568 section 6.2 has 80: neither end
+					// opens the other's reports.
+					unopened -= strings.Count(phone.Output(), "failed to decrypt RTCP")
+				}
+				if unopened != 0 {
+					t.Errorf("the phone could not open %d packets", unopened)
 				}
 				isTone(t, "the phone", phone.Heard(), gatewayTone)
 			})
