@@ -226,3 +226,24 @@ func TestIndexAgainstOracle(t *testing.T) {
 		}
 	}
 }
+
+// TestRolloverEstimate holds the estimate to RFC 3711 appendix A at all of its edges.
+func TestRolloverEstimate(t *testing.T) {
+	var edges []uint16
+	for _, at := range []int{0, median - 1, median, median + 1, 2*median - 1} {
+		for d := -2; d <= 2; d++ {
+			edges = append(edges, uint16(at+d))
+		}
+	}
+	for _, rollover := range []uint32{0, 1, 9} {
+		for _, s := range edges {
+			for _, sequence := range edges {
+				p := place{rollover: rollover, sequence: s}
+				want := estimate(int64(rollover)<<16|int64(s), sequence) >> 16
+				if got := p.rolloverOf(sequence); int64(got) != want {
+					t.Errorf("%d after %d of cycle %d is of cycle %d, want %d", sequence, s, rollover, got, want)
+				}
+			}
+		}
+	}
+}
