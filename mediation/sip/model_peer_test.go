@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -182,10 +183,10 @@ func (run *modelRun) answerOfAck(sdp []byte) []byte {
 }
 
 func (run *modelRun) reoffer(u *usage, sdp []byte) {
-	switch u.reoffer(sdp) {
-	case nil:
+	switch err := u.reoffer(sdp); {
+	case err == nil:
 		run.o.orderReoffer()
-	case ErrPending:
+	case errors.Is(err, ErrPending):
 		run.o.owe(0, "event offer_again")
 	}
 }

@@ -205,6 +205,7 @@ func (run *modelRun) event(ev *Event) {
 	switch ev.Kind {
 	case Failed, Cancelled, Ended:
 		run.gone = true
+	default: // the session goes on
 	}
 }
 

@@ -429,5 +429,6 @@ func (o *oracle) told(kind EventKind) {
 		o.finished()
 	case Cancelled, Ended:
 		o.finished()
+	default: // the session goes on
 	}
 }

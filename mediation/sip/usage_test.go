@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -431,7 +432,7 @@ func TestUsageReofferBothWays(t *testing.T) { // RFC 3261 14
 				if err := u.reoffer([]byte("hold")); err != nil {
 					t.Error(err)
 				}
-				if err := u.reoffer([]byte("again")); err != ErrPending {
+				if err := u.reoffer([]byte("again")); !errors.Is(err, ErrPending) {
 					t.Errorf("second offer: %v", err)
 				}
 			})

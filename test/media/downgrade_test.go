@@ -2,6 +2,7 @@ package media
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func TestDowngradedOffer(t *testing.T) {
 // A pool that has to be protected answers our offer with less: the call is given up, and not a packet of it was sent in
 // clear.
 func TestDowngradedAnswer(t *testing.T) {
-	answers := append(bare[:len(bare):len(bare)], []struct {
+	answers := append(slices.Clip(bare), []struct {
 		name, proto string
 		crypto      []string
 	}{

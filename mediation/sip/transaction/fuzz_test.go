@@ -1,6 +1,7 @@
 package transaction
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/emiago/sipgo/sip"
@@ -33,7 +34,7 @@ func FuzzMessages(f *testing.F) {
 			return
 		}
 		key, err := ClientKey(msg)
-		if again, e := ClientKey(msg); again != key || e != err || (key == "") != (err != nil) {
+		if again, e := ClientKey(msg); again != key || !errors.Is(e, err) || (key == "") != (err != nil) {
 			t.Fatalf("%q, %v, then %q, %v", key, err, again, e)
 		}
 		switch msg := msg.(type) {

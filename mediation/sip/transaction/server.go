@@ -92,6 +92,7 @@ func (s *Server) receiveAck(now time.Time, ack *sip.Request) (up bool) {
 		}
 		s.state = Confirmed
 		s.end.set(now, TimerI)
+	default: // before an answer there is nothing to acknowledge, after it is done
 	}
 	return false
 }
@@ -136,8 +137,9 @@ func (s *Server) Respond(now time.Time, res *sip.Response) bool {
 			s.last = res
 		}
 		return success
+	default: // a final response has been sent
+		return false
 	}
-	return false
 }
 
 func (s *Server) completeInvite(now time.Time) {
