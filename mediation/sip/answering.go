@@ -110,6 +110,7 @@ func (u *usage) accept(sdp []byte, extra []Header) error {
 }
 
 func (u *usage) acceptNow(sdp []byte, extra []Header) error {
+	u.answering.accepted = nil
 	u.reliable.rest()
 	if u.answering.sentSDP {
 		sdp = nil // offer and answer are complete: no third (RFC 6337 2.2)

@@ -144,6 +144,8 @@ func (run *modelRun) order() {
 		case "provisional", "provisional sdp":
 			if what == "provisional" {
 				sdp = nil
+			} else if u.state == Early && u.answers {
+				o.orderProvisional()
 			}
 			u.provisional(oneOf(run, "code", 180, 183), "", sdp, nil)
 		case "ack":

@@ -326,9 +326,13 @@ func (o *oracle) sentAck(g signal) {
 // What the owner orders.
 
 func (o *oracle) orderProvisional() {
+	if o.accepted {
+		return
+	}
 	if o.invite.open() && !o.invite.rel && !o.invite.needRel {
 		o.owe(0, "provisional")
 	}
+	o.queued = o.queued || o.callee && len(o.invite.leg.unsaid) > 0
 }
 
 func (o *oracle) orderAccept() { o.accepted = true }

@@ -141,6 +141,7 @@ type oracle struct {
 	provisional         bool // the peer gave us one
 	wantCancel          bool // ordered
 	cancelled           bool // CANCEL sent
+	queued              bool // a provisional response may wait for a PRACK, with SDP
 	accepted            bool // ordered, and held back (RFC 3262 3)
 	byeOrdered          bool // and held back (RFC 3261 15)
 	gone                bool // the owner has been told, or has said, that it is over
@@ -202,7 +203,7 @@ func (o *oracle) allow(from, to time.Duration, keys ...string) {
 }
 
 // pay takes what happened off what is owed; false when nobody asked for it.
-func (o *oracle) pay(key string) bool {
+func (o *oracle) pay(key string) (paid bool) {
 	for owed, by := range o.owed {
 		if slices.Contains(strings.Split(owed, "|"), key) {
 			if w, has := o.may[key]; has && o.now.Before(w.from) {
@@ -212,11 +213,13 @@ func (o *oracle) pay(key string) bool {
 				o.complain("%s too late by %v", key, o.now.Sub(by))
 			}
 			delete(o.owed, owed)
-			delete(o.may, key)
-			return true
+			paid = true
 		}
 	}
-	return false
+	if paid {
+		delete(o.may, key)
+	}
+	return paid
 }
 
 // happened takes what must have been owed or allowed.
@@ -285,8 +288,9 @@ func (o *oracle) unacknowledged(x *oracleRequest) {
 // returns what was wrong since the last time.
 func (o *oracle) settle() []string {
 	o.settleRepeats()
+	o.queued = o.queued && len(o.invite.leg.unsaid) > 0
 	o.settleRefresh()
-	if o.accepted && o.invite.open() && len(o.invite.leg.unsaid) == 0 && o.ask == nil {
+	if o.accepted && o.invite.open() && o.ask == nil && !o.held(o.invite.leg) && !o.queued {
 		o.complain("2xx did not happen, and nothing holds it back")
 	}
 	for _, x := range o.requests {

@@ -177,12 +177,14 @@ func (u *usage) receivePrack(s *server) {
 // proceed sends what waited for a PRACK.
 func (u *usage) proceed() {
 	r := &u.reliable
-	if u.offer.from != nil || u.state == Early && r.out != nil {
+	if u.offer.from != nil {
 		return
 	}
 	if held := u.answering.accepted; held != nil && !r.holds() {
-		u.answering.accepted = nil
 		_ = u.acceptNow(held.sdp, held.extra)
+		return
+	}
+	if u.state == Early && r.out != nil {
 		return
 	}
 	if len(r.queue) > 0 {
