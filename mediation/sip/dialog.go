@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -36,7 +37,7 @@ var errNoContact = errors.New("no Contact header with a SIP URI")
 // (RFC 3261 12.1.1). tag is our To tag.
 func newServerDialog(req *sip.Request, tag string) (*dialog, error) {
 	contact := req.Contact()
-	if contact == nil || contact.Address.Wildcard || !isSIP(&contact.Address) {
+	if contact == nil || !addressable(&contact.Address) {
 		return nil, errNoContact
 	}
 	remoteTag, _ := req.From().Params.Get("tag")
@@ -51,11 +52,7 @@ func newServerDialog(req *sip.Request, tag string) (*dialog, error) {
 	}
 	d.local = toAsFrom(req.To(), tag)
 	d.remote = fromAsTo(req.From())
-	for _, h := range req.GetHeaders("Record-Route") {
-		if rr, ok := h.(*sip.RecordRouteHeader); ok {
-			d.routes = append(d.routes, *rr.Address.Clone())
-		}
-	}
+	d.routes = recordedRoute(req)
 	return d, nil
 }
 
@@ -85,19 +82,15 @@ func (d *dialog) establish(res *sip.Response) {
 		d.remoteTag = tag
 		d.remote.Params = to.Params.Clone()
 	}
-	d.routes = d.routes[:0]
-	for _, rr := range slices.Backward(res.GetHeaders("Record-Route")) {
-		if h, ok := rr.(*sip.RecordRouteHeader); ok {
-			d.routes = append(d.routes, *h.Address.Clone())
-		}
-	}
+	d.routes = recordedRoute(res)
+	slices.Reverse(d.routes)
 	d.refresh(res.Contact())
 }
 
 // refresh replaces the remote target (RFC 3261 12.2.1.2); a message without a
 // usable Contact leaves it.
 func (d *dialog) refresh(contact *sip.ContactHeader) {
-	if contact == nil || contact.Address.Wildcard || !isSIP(&contact.Address) {
+	if contact == nil || !addressable(&contact.Address) {
 		return
 	}
 	d.target = *contact.Address.Clone()
@@ -179,6 +172,23 @@ func dialogKey(callID, localTag string) string { return localTag + "\x00" + call
 
 // maxForwardsInitial is the recommended value (RFC 3261 8.1.1.6).
 const maxForwardsInitial = 70
+
+// recordedRoute is the Record-Route of a message, in its order. A value that no
+// request could be sent to is left out.
+func recordedRoute(msg sip.Message) []sip.Uri {
+	var routes []sip.Uri
+	for _, h := range msg.GetHeaders("Record-Route") {
+		if rr, ok := h.(*sip.RecordRouteHeader); ok && addressable(&rr.Address) {
+			routes = append(routes, *rr.Address.Clone())
+		}
+	}
+	return routes
+}
+
+// addressable says whether a URI that a peer wrote can stand in a request line.
+func addressable(u *sip.Uri) bool {
+	return !u.Wildcard && isSIP(u) && u.Host != "" && !strings.ContainsAny(u.String(), "<>\" \t")
+}
 
 func isSIP(u *sip.Uri) bool { return u.Scheme == "sip" || u.Scheme == "sips" || u.Scheme == "" }
 

@@ -145,3 +145,27 @@ func TestTargetRefreshKeepsGoodTarget(t *testing.T) {
 		t.Errorf("target %s", d.target.String())
 	}
 }
+
+// What no request line can hold is neither target nor route.
+func TestDialogUnusableAddresses(t *testing.T) {
+	for uri, want := range map[string]bool{
+		"sip:127.0.0.2": true, "sips:a@b.example;transport=tls": true, "tel:+1": false, "mailto:a@b.example": false, "sip:": false,
+	} {
+		var u sip.Uri
+		if err := sip.ParseUri(uri, &u); err == nil && addressable(&u) != want {
+			t.Errorf("%s: %v, want %v", uri, addressable(&u), want)
+		}
+	}
+	res := sip.NewResponse(200, "OK")
+	res.AppendHeader(&sip.RecordRouteHeader{Address: sip.Uri{Wildcard: true}})
+	res.AppendHeader(&sip.RecordRouteHeader{Address: sip.Uri{Scheme: "sip", Host: "127.0.0.2"}})
+	if routes := recordedRoute(res); len(routes) != 1 || routes[0].Host != "127.0.0.2" {
+		t.Errorf("routes %v", routes)
+	}
+	d := &dialog{target: sip.Uri{Scheme: "sip", Host: "127.0.0.3"}}
+	d.refresh(&sip.ContactHeader{Address: sip.Uri{Wildcard: true}})
+	d.refresh(&sip.ContactHeader{Address: sip.Uri{Scheme: "sip"}})
+	if d.target.Host != "127.0.0.3" {
+		t.Errorf("target %v", d.target)
+	}
+}
