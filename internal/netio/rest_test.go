@@ -36,15 +36,15 @@ func TestHaste(t *testing.T) {
 
 func TestRestIsShort(t *testing.T) {
 	var h haste
-	shortest := time.Hour
+	shortest, longest := time.Hour, time.Duration(0)
 	for range 100 {
 		begin := time.Now()
 		h.rest()
-		shortest = min(shortest, time.Since(begin))
+		took := time.Since(begin)
+		shortest, longest = min(shortest, took), max(longest, took)
 	}
-	// The least of many, so that a busy machine doesn't matter.
-	// The clock that it is measured by may be behind the kernel's by a tick.
-	if shortest < restTime/2 || shortest > time.Millisecond {
-		t.Errorf("rested for %v", shortest)
+	// A signal may end one early, and a busy machine late: of many, some are right.
+	if longest < restTime || shortest > time.Millisecond {
+		t.Errorf("rested for %v to %v", shortest, longest)
 	}
 }
