@@ -337,9 +337,11 @@ func TestProvisionalEndsTheRepetition(t *testing.T) {
 		a := p.caller.dial(number)
 		a.sendInvite(a.sdp.String())
 		b := p.callee.incoming(number)
-		time.Sleep(t1 + t1/2)
-		if !p.callee.reliably() && len(p.callee.times(b.of("INVITE"))) < 2 && lag.worst(b.invite.at) < 100*time.Millisecond {
-			t.Error("the INVITE was not repeated before its first response")
+		// How soon it is repeated is another test's; here a busy machine may take its time.
+		for end := time.Now().Add(10 * t1); !p.callee.reliably() && len(p.callee.times(b.of("INVITE"))) < 2; time.Sleep(t1 / 50) {
+			if time.Now().After(end) {
+				t.Fatal("the INVITE was not repeated before its first response")
+			}
 		}
 		b.respond(b.invite, "100 Trying", "")
 		trying := time.Now()
