@@ -11,7 +11,8 @@
 // The rooms below: transport (connections), transaction (RFC 3261 17) and
 // locate (RFC 3263). The pieces here, from the wire up:
 //
-//	endpoint.go      a side: tables, ways out, how a call starts
+//	endpoint.go      a side: tables, how a call starts
+//	routing.go       where a message goes, and by which connection
 //	dispatch.go      what arrives, and whom it is for
 //	validate.go      the precise answer to a request that cannot be served
 //	exchange.go      requests outside a dialog: OPTIONS and REGISTER
